@@ -1,0 +1,56 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: install demo test test-numpy test-oldest check format bench clean
+
+install: $(VENV)/.installed  ## everything the other commands need, in .venv
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: install  ## mine and score negatives for Python's own docstrings
+	$(BIN)/eci demo --output demo
+
+test: install test-numpy  ## all tests that need neither a hub nor a GPU
+	$(BIN)/python -m pytest
+
+# The metrics promise to run where nothing but numpy is installed.
+test-numpy:
+	$(PYTHON) -m venv --clear .venv-numpy
+	.venv-numpy/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt numpy
+	.venv-numpy/bin/python tests/numpy_only.py
+
+# The oldest versions that pyproject.toml allows: the core on Python 3.10, the extras on $(PYTHON).
+OLDEST ?= python3.10
+test-oldest:
+	$(OLDEST) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint tests/oldest.txt --editable ".[test]"
+	.venv-oldest/bin/python -m pytest
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint tests/oldest-extras.txt --editable ".[all,test]"
+	.venv-oldest/bin/python -m pytest
+
+check: install  ## formatting, lint, types, architecture, links in the documentation
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/test_docs.py
+
+format: install
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+bench: install  ## long: every benchmark, results under benchmarks/results
+	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/intervals.py
+
+clean:
+	rm -rf $(VENV) .venv-numpy .venv-oldest demo .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,178 @@
+"""`eci score` against the script a user would write, on SciFact train queries with BM25 top-50 negatives.
+
+The script encodes all queries, positives and negatives as they stand with `SentenceTransformer.encode`
+at its defaults and then loops. Each pair runs script, cold cache and warm cache as whole processes, one
+after the other on the same machine. Finished pairs are kept in benchmarks/results/score.json: a run that
+is stopped goes on where it was.
+
+    ECI_DATA=/path/to/collections python benchmarks/score.py --pairs 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "score.json"
+
+
+def build_rows(collection: Path, out: Path, limit: int | None) -> dict[str, int]:
+    """FlagEmbedding rows: train queries, judged positives, BM25 top 50 without them."""
+    from eci.miners import mine_bm25
+    from eci.ragged import Ragged
+
+    corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text("utf-8").splitlines()]
+    texts = [f"{entry['title']} {entry['text']}".strip() for entry in corpus]
+    place = {entry["_id"]: number for number, entry in enumerate(corpus)}
+    positives: dict[str, list[int]] = {}
+    for line in (collection / "qrels" / "train.tsv").read_text("utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            positives.setdefault(query, []).append(place[document])
+    queries = {
+        entry["_id"]: entry["text"]
+        for entry in map(json.loads, (collection / "queries.jsonl").read_text("utf-8").splitlines())
+    }
+    chosen = list(positives)[:limit]
+    known = Ragged.from_lengths(
+        np.array([number for query in chosen for number in positives[query]]),
+        [len(positives[query]) for query in chosen],
+    )
+    mined = mine_bm25([queries[query] for query in chosen], texts, known, 50)
+    with out.open("w", encoding="utf-8") as file:
+        for number, query in enumerate(chosen):
+            row = {
+                "query": queries[query],
+                "pos": [texts[document] for document in known[number]],
+                "neg": [texts[document] for document in mined.documents[number]],
+            }
+            file.write(json.dumps(row) + "\n")
+    return {"queries": len(chosen), "positives": len(known.values), "negatives": len(mined.documents.values)}
+
+
+def users_script(rows_file: Path) -> dict[str, float]:
+    """What one writes in an afternoon. Runs in a process of its own."""
+    from sentence_transformers import SentenceTransformer
+
+    from eci.models import bundled
+
+    rows = [json.loads(line) for line in rows_file.read_text("utf-8").splitlines()]
+    model = SentenceTransformer(str(bundled.find()))
+    queries = model.encode([row["query"] for row in rows])
+    positives = model.encode([text for row in rows for text in row["pos"]])
+    negatives = model.encode([text for row in rows for text in row["neg"]])
+    signal, margin, p, n = [], [], 0, 0
+    for query, row in zip(queries, rows, strict=True):
+        own_p, own_n = positives[p : p + len(row["pos"])], negatives[n : n + len(row["neg"])]
+        p, n = p + len(own_p), n + len(own_n)
+        sims_p = [float(query @ v / np.linalg.norm(query) / np.linalg.norm(v)) for v in own_p]
+        sims_n = [float(query @ v / np.linalg.norm(query) / np.linalg.norm(v)) for v in own_n]
+        signal.append(sum(sims_n) / len(sims_n))
+        margin.append(max(0.0, max(sims_p) - max(sims_n)))
+    s, d = sum(signal) / len(signal), sum(margin) / len(margin)
+    return {"eci": float(np.log1p(n / len(rows)) * 2 * s * d / (s + d)), "encoded": len(rows) + p + n}
+
+
+def timed(command: list[str], cache: Path) -> tuple[dict[str, float], dict]:
+    """Wall and processor seconds and peak MiB of a whole process, and the JSON that it prints."""
+    before = time.perf_counter()
+    done = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "ECI_CACHE": str(cache)},
+    )
+    output = done.stdout.read()
+    _, status, usage = os.wait4(done.pid, 0)
+    if status:
+        raise SystemExit(f"{command} failed with status {status}")
+    cost = {
+        "wall_s": time.perf_counter() - before,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_mib": usage.ru_maxrss / 1024,
+    }
+    return cost, json.loads(output)
+
+
+def one_pair(rows: Path, folder: Path) -> dict[str, float]:
+    cache = folder / f"cache-{time.time_ns()}"
+    script = [sys.executable, __file__, "--script", str(rows)]
+    ours = [str(Path(sys.executable).parent / "eci"), "score", str(rows), "--json"]
+    costs = {}
+    costs["script"], theirs = timed(script, cache)
+    costs["cold"], result = timed(ours, cache)
+    costs["warm"], again = timed(ours, cache)
+    eci = result["sources"][0]["values"]["eci"]["value"]
+    if eci != again["sources"][0]["values"]["eci"]["value"]:
+        raise SystemExit("warm and cold disagree")
+    return {
+        **{f"{run}_{name}": value for run, cost in costs.items() for name, value in cost.items()},
+        **{
+            f"{run}_{name}_ratio": costs["script"][f"{name}_s"] / costs[run][f"{name}_s"]
+            for run in ("cold", "warm")
+            for name in ("wall", "cpu")
+        },
+        "script_encoded": theirs["encoded"],
+        "eci_encoded": sum(result["data"]["embedded"].values()),
+        "script_eci": theirs["eci"],
+        "eci": eci,
+        "abs_difference": abs(eci - theirs["eci"]),
+        "precision": result["encoder"]["precision"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=5, help="stop once this many pairs are finished")
+    parser.add_argument("--queries", type=int, help="only the first so many train queries (a trial)")
+    parser.add_argument("--script", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.script:
+        print(json.dumps(users_script(options.script)))
+        return
+    collection = Path(os.environ.get("ECI_DATA", "")) / "scifact"
+    if not (collection / "corpus.jsonl").is_file():
+        raise SystemExit("Set ECI_DATA to a folder that holds the BEIR collection scifact.")
+    result_file = RESULT if options.queries is None else RESULT.with_name(f"score-{options.queries}.json")
+    saved = json.loads(result_file.read_text()) if result_file.exists() else {"pairs": []}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        counts = build_rows(collection, rows, options.queries)
+        while len(saved["pairs"]) < options.pairs:
+            saved["pairs"].append(one_pair(rows, Path(folder)))
+            saved = {"command": "python benchmarks/score.py", **describe(counts, saved["pairs"])}
+            result_file.write_text(json.dumps(saved, indent=2) + "\n")
+            print(json.dumps(saved["pairs"][-1]), flush=True)
+    print(json.dumps(saved["median"], indent=2))
+
+
+def describe(counts: dict[str, int], pairs: list[dict]) -> dict:
+    numeric = [name for name, value in pairs[0].items() if isinstance(value, float)]
+    return {
+        "rows": counts,
+        "machine": {"processor": cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "median": {name: statistics.median(pair[name] for pair in pairs) for name in numeric},
+        "pairs": pairs,
+    }
+
+
+def cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+if __name__ == "__main__":
+    main()

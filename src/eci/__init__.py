@@ -1,0 +1,81 @@
+"""eci: know what hard negatives are worth before training on them.
+
+The public names are loaded on first use, so that importing ``eci`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eci.api import score
+    from eci.datasets import ReadOptions
+    from eci.errors import (
+        CacheError,
+        DataError,
+        EciError,
+        EncoderError,
+        LayoutError,
+        MissingDependency,
+        OutputError,
+    )
+    from eci.metrics import eci_score, evaluate
+    from eci.models.sentence_transformer import ModelOptions
+    from eci.results import Estimate, ScoreResult, SourceResult
+    from eci.scoring import Settings
+    from eci.types import Encoder
+
+_WHERE = {
+    "CacheError": "eci.errors",
+    "DataError": "eci.errors",
+    "EciError": "eci.errors",
+    "Encoder": "eci.types",
+    "EncoderError": "eci.errors",
+    "Estimate": "eci.results",
+    "LayoutError": "eci.errors",
+    "MissingDependency": "eci.errors",
+    "ModelOptions": "eci.models.sentence_transformer",
+    "OutputError": "eci.errors",
+    "ReadOptions": "eci.datasets",
+    "ScoreResult": "eci.results",
+    "Settings": "eci.scoring",
+    "SourceResult": "eci.results",
+    "eci_score": "eci.metrics",
+    "evaluate": "eci.metrics",
+    "score": "eci.api",
+}
+
+__all__ = [
+    "CacheError",
+    "DataError",
+    "EciError",
+    "Encoder",
+    "EncoderError",
+    "Estimate",
+    "LayoutError",
+    "MissingDependency",
+    "ModelOptions",
+    "OutputError",
+    "ReadOptions",
+    "ScoreResult",
+    "Settings",
+    "SourceResult",
+    "eci_score",
+    "evaluate",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("eci")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'eci' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,113 @@
+"""The main job in one call: rows and an encoder's name in, a result out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eci import scoring
+from eci.datasets import ReadOptions, from_object, read
+from eci.examples import Examples
+from eci.models import bundled
+from eci.models.hashing import HashingEncoder
+from eci.models.sentence_transformer import ModelOptions, SentenceTransformerEncoder
+from eci.results import ScoreResult
+from eci.scoring import Settings
+from eci.types import Encoder, Progress, silent
+
+
+def score(
+    rows: Any,
+    encoder: str | Encoder = bundled.NAME,
+    *,
+    settings: Settings | None = None,
+    reading: ReadOptions | None = None,
+    loading: ModelOptions | None = None,
+    cache: bool | Path = True,
+    progress: Progress = silent,
+) -> ScoreResult:
+    """Score the sources of hard negatives in `rows` with a frozen encoder.
+
+    Parameters
+    ----------
+    rows : path, list of paths, list of dicts, datasets.Dataset, or a polars, pandas or pyarrow table
+        Training rows in any layout of docs/data.md.
+    encoder : str or Encoder
+        A model's name or folder; ``"hashing"`` for the encoder without weights; or an object with
+        ``encode_query`` and ``encode_document``, such as a ``SentenceTransformer``.
+    settings, reading, loading : optional
+        How to score, how to read the rows, how to load the model.
+    cache : bool or Path
+        Whether to keep vectors on disk, or where.
+    progress : Progress
+
+    Returns
+    -------
+    ScoreResult
+        Best source first.
+
+    Raises
+    ------
+    EciError
+        Rows, model or cache cannot be used; the message says what to do.
+    """
+    read_rows = _read(rows, reading or ReadOptions())
+    progress("reading rows", 0, 0)
+    examples = Examples.from_batches(read_rows)
+    with prepared_encoder(encoder, loading, cache, progress) as ready:
+        result = scoring.score(examples, ready, settings, progress)
+    result.data.update(layout=read_rows.layout, files=read_rows.fingerprint(), notes=list(read_rows.notes))
+    result.settings["versions"] = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("eci", "numpy", "pyarrow")},
+    }
+    return result
+
+
+def _read(rows: Any, options: ReadOptions) -> Any:
+    if isinstance(rows, str | Path):
+        return read([rows], options)
+    if isinstance(rows, Sequence) and rows and all(isinstance(entry, str | Path) for entry in rows):
+        return read(rows, options)
+    return from_object(rows, options)
+
+
+@contextmanager
+def prepared_encoder(
+    encoder: str | Encoder = bundled.NAME,
+    loading: ModelOptions | None = None,
+    cache: bool | Path = True,
+    progress: Progress = silent,
+) -> Iterator[Any]:
+    """An encoder ready for scoring, with its cache opened and closed again; see `score`."""
+    loading = loading or ModelOptions()
+    if encoder == "hashing":
+        yield HashingEncoder()
+        return
+    if isinstance(encoder, str):
+        progress(f"loading {encoder}", 0, 0)
+        planned = SentenceTransformerEncoder.load(encoder, loading)
+    elif type(encoder).__module__.startswith("sentence_transformers."):
+        planned = SentenceTransformerEncoder(encoder, _name(encoder), loading.precision)
+    else:
+        yield encoder
+        return
+    from eci.models.cache import CachedEncoder, EmbeddingCache, temporary_cache
+
+    if cache is False:
+        with temporary_cache() as kept:
+            yield CachedEncoder(planned, kept, progress)
+        return
+    opened = EmbeddingCache(None if cache is True else cache)
+    try:
+        yield CachedEncoder(planned, opened, progress)
+    finally:
+        opened.close()
+
+
+def _name(model: Any) -> str:
+    return str(getattr(model.model_card_data, "base_model", None) or "SentenceTransformer")

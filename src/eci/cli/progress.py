@@ -1,0 +1,44 @@
+"""Progress on stderr: a line that rewrites itself on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+_TERMINAL_PAUSE = 0.1
+_LOG_PAUSE = 15.0
+
+
+class StderrProgress:
+    """Shows stages as they go; satisfies ``eci.types.Progress``."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._stage = ""
+        self._began = self._shown = 0.0
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """`done` of `total` units of `stage` are finished; total 0 announces a stage of unknown length."""
+        now = time.monotonic()
+        begins, ends = stage != self._stage, 0 < total <= done
+        if begins:
+            self._stage, self._began = stage, now
+        pause = _TERMINAL_PAUSE if self._terminal else _LOG_PAUSE
+        if not begins and not ends and now - self._shown < pause:
+            return
+        self._shown = now
+        text = self._text(stage, done, total, now - self._began)
+        if self._terminal and total:
+            click.echo(f"\r\x1b[K{text}", err=True, nl=ends)
+        else:
+            click.echo(text, err=True)
+
+    def _text(self, stage: str, done: int, total: int, seconds: float) -> str:
+        if not total:
+            return f"{stage} …"
+        text = f"{stage}: {done:,} of {total:,}"
+        if 0 < done < total and seconds > 1:
+            text += f", {seconds * (total - done) / done:,.0f} s left"
+        return text

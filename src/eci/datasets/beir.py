@@ -1,0 +1,255 @@
+"""BEIR collections with TREC runs: every run is a source of negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eci.datasets.collection import Collection, beside
+from eci.datasets.columns import Documents
+from eci.datasets.files import CHUNK_BYTES, stem
+from eci.datasets.hub import choose_split
+from eci.datasets.identity import hashes
+from eci.datasets.trec import read_qrels, read_run
+from eci.errors import DataError
+from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.types import Integers
+
+
+@dataclass(frozen=True)
+class BeirFiles:
+    """The files of a collection and of the runs over it."""
+
+    name: str
+    corpus: Path
+    queries: Path
+    qrels: Path
+    runs: tuple[Path, ...]
+    chosen: str | None
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [self.corpus, self.queries, self.qrels, *self.runs]
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether a folder is a BEIR collection."""
+    return (
+        beside(folder, "corpus") is not None
+        and beside(folder, "queries") is not None
+        and (folder / "qrels").is_dir()
+    )
+
+
+def find(
+    folder: Path, runs: Sequence[Path], split: str | None, corpus: Path | None, queries: Path | None
+) -> BeirFiles:
+    """The files of a collection; runs are those given, else those under ``runs/``."""
+    corpus, queries = corpus or beside(folder, "corpus"), queries or beside(folder, "queries")
+    if corpus is None or queries is None or not (folder / "qrels").is_dir():
+        raise DataError(f"{folder}: a BEIR collection has corpus.jsonl, queries.jsonl and qrels/.")
+    splits = {stem(path): path for path in sorted((folder / "qrels").glob("*.tsv*"))}
+    name = choose_split(list(splits), split, str(folder / "qrels"))
+    for run in runs:
+        if not run.is_file():
+            raise DataError(f"{run}: no such run. After a BEIR folder come files of TREC runs.")
+    found = tuple(runs) or tuple(sorted([*folder.glob("runs/*.trec"), *folder.glob("runs/*.trec.gz")]))
+    return BeirFiles(folder.resolve().name, corpus, queries, splits[name], found, None if split else name)
+
+
+def rows(
+    files: BeirFiles, labels: Sequence[str], batch_rows: int, notes: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """Canonical rows: queries with their positives, and what each run retrieved that is not one.
+
+    Parameters
+    ----------
+    files : BeirFiles
+        What to read.
+    labels : sequence of str
+        The source of each run; empty for the tag of the run.
+    batch_rows : int
+        Most queries in a batch; long lists make it fewer.
+    notes : list of str
+        Where what was left out is told.
+    """
+    qrels = read_qrels(files.qrels)
+    runs = [read_run(path, label) for path, label in zip(files.runs, labels, strict=True)]
+    named = [column for table in (qrels, *runs) for column in (table["document"],)]
+    wanted = np.unique(np.concatenate([hashes(column) for column in named]))
+    corpus, queries = Collection.load([files.corpus], wanted), Collection.load([files.queries])
+    tell = _Teller(files.name, notes)
+    if files.chosen:
+        tell.always(f"judgements: qrels/{files.qrels.name}")
+    judged = _judged(qrels, corpus, queries, tell)
+    if not len(judged.names):
+        raise DataError(f"{files.qrels}: no query has a positive that is in {files.corpus}.")
+    if not runs:
+        tell.always("no runs were given, so the rows have no negatives")
+    tell.always("document text is title + ' ' + text")
+    negatives = _negatives(runs, judged, corpus, tell)
+    yield from _batches(judged, negatives, corpus, batch_rows)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Q queries with positives: ids, texts, and (query, document, grade) sorted by query."""
+
+    names: pa.Array
+    texts: pa.Array
+    query: Integers
+    document: Integers
+    grade: pa.Array
+
+
+@dataclass(frozen=True)
+class _Retrieved:
+    """Negatives of all queries, sorted by query: indices, and columns of the runs."""
+
+    query: Integers
+    document: Integers
+    columns: dict[str, pa.Array]
+
+
+class _Teller:
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self.name, self.notes = name, notes
+
+    def always(self, words: str) -> None:
+        self.notes.append(f"{self.name}: {words}")
+
+    def count(self, number: int, total: int, words: str) -> None:
+        if number:
+            self.always(f"{number:,} of {total:,} {words}")
+
+
+def _judged(qrels: pa.Table, corpus: Collection, queries: Collection, tell: _Teller) -> _Judged:
+    total = len(qrels)
+    positive = qrels.filter(pc.greater(qrels["score"], 0))
+    document = corpus.find(positive["document"].combine_chunks())
+    present = document >= 0
+    absent = int((corpus.find(qrels["document"].combine_chunks()) < 0).sum())
+    tell.count(absent, total, "judgements point to documents that the corpus lacks")
+    encoded = positive["query"].combine_chunks().dictionary_encode()
+    at = queries.find(encoded.dictionary)
+    if (at < 0).any():
+        lost = encoded.dictionary[int(np.flatnonzero(at < 0)[0])]
+        raise DataError(
+            f"{queries.name}: the judged query '{lost}' has no text here. Give all queries with --queries."
+        )
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    kept = np.bincount(codes[present], minlength=len(at)) > 0
+    tell.count(int((~kept).sum()), len(kept), "queries have no positive in the corpus and are left out")
+    code, document = codes[present], document[present]
+    # A document judged twice counts once.
+    _, first = np.unique(code * max(1, len(corpus)) + document, return_index=True)
+    first = np.sort(first)
+    order = first[np.argsort(code[first], kind="stable")]
+    query = (np.cumsum(kept) - 1)[code[order]]
+    names = encoded.dictionary.filter(pa.array(kept))
+    grade = positive["score"].combine_chunks().filter(pa.array(present)).take(pa.array(order))
+    texts = queries.take(at[kept])["text"]
+    return _Judged(names, texts, query, document[order], grade)
+
+
+def _negatives(runs: list[pa.Table], judged: _Judged, corpus: Collection, tell: _Teller) -> _Retrieved:
+    size = max(1, len(corpus))
+    names = Collection("", judged.names, judged.names, judged.names)
+    positives = np.sort(judged.query * size + judged.document)
+    parts: list[tuple[Integers, Integers, pa.Table]] = []
+    for run in runs:
+        ids, documents = run["query"].combine_chunks(), run["document"].combine_chunks()
+        query, document = names.find(ids), corpus.find(documents)
+        asked = query >= 0
+        tell.count(
+            int((~asked).sum()), len(run), f"entries of {_tag(run)} belong to queries without positives here"
+        )
+        tell.count(
+            int((asked & (document < 0)).sum()),
+            len(run),
+            f"entries of {_tag(run)} point to documents that the corpus lacks",
+        )
+        itself = np.asarray(pc.equal(ids, documents))
+        tell.count(
+            int((asked & itself).sum()),
+            len(run),
+            f"entries of {_tag(run)} have the id of the query itself and are left out",
+        )
+        keep = asked & (document >= 0) & ~itself
+        pair = query * size + document
+        known = keep & _in(pair, positives)
+        tell.count(int(known.sum()), len(run), f"entries of {_tag(run)} are known positives and no negatives")
+        once = np.zeros(len(run), dtype=bool)
+        once[np.unique(pair, return_index=True)[1]] = True
+        tell.count(
+            int((keep & ~known & ~once).sum()),
+            len(run),
+            f"entries of {_tag(run)} repeat a document and are left out",
+        )
+        keep &= ~known & once
+        parts.append((query[keep], document[keep], run.filter(pa.array(keep))))
+    if not parts:
+        none = np.empty(0, dtype=np.int64)
+        return _Retrieved(none, none, {})
+    query = np.concatenate([part[0] for part in parts])
+    order = np.argsort(query, kind="stable")
+    table = pa.concat_tables([part[2] for part in parts]).take(pa.array(order))
+    columns = {name: table[name].combine_chunks() for name in ("source", "rank", "score", "scorer")}
+    return _Retrieved(query[order], np.concatenate([part[1] for part in parts])[order], columns)
+
+
+def _batches(
+    judged: _Judged, negatives: _Retrieved, corpus: Collection, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    size = len(judged.names)
+    bytes_of = np.asarray(pc.binary_length(corpus.texts)).astype(np.int64)
+    weight = np.bincount(judged.query, weights=bytes_of[judged.document], minlength=size)
+    weight += np.bincount(negatives.query, weights=bytes_of[negatives.document], minlength=size)
+    start = 0
+    filled = np.cumsum(weight)
+    while start < size:
+        room = int(np.searchsorted(filled, (filled[start - 1] if start else 0) + CHUNK_BYTES, side="right"))
+        stop = min(size, start + batch_rows, max(room, start + 1))
+        yield _batch(judged, negatives, corpus, start, stop)
+        start = stop
+
+
+def _batch(
+    judged: _Judged, negatives: _Retrieved, corpus: Collection, start: int, stop: int
+) -> pa.RecordBatch:
+    sides = []
+    for query, document, columns in (
+        (judged.query, judged.document, {"score": judged.grade}),
+        (negatives.query, negatives.document, negatives.columns),
+    ):
+        low, high = np.searchsorted(query, [start, stop])
+        lengths = np.bincount(query[low:high] - start, minlength=stop - start)
+        held = {name: column[low:high] for name, column in columns.items()}
+        sides.append(Documents(lengths, {**corpus.take(document[low:high]), **held}))
+    names, texts = judged.names[start:stop], judged.texts[start:stop]
+    arrays = [
+        names,
+        texts,
+        sides[0].records(POSITIVE),
+        sides[1].records(NEGATIVE),
+        pa.nulls(stop - start, pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=ROWS)
+
+
+def _in(values: Integers, known: Integers) -> Any:
+    if not len(known):
+        return np.zeros(len(values), dtype=bool)
+    return known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values
+
+
+def _tag(run: pa.Table) -> str:
+    sources = run["source"].unique().to_pylist()
+    return f"run '{sources[0]}'" if len(sources) == 1 else f"a run with {len(sources)} tags"

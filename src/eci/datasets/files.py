@@ -1,0 +1,316 @@
+"""Formats: what opens a path and cuts its rows into chunks."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+import orjson
+import pyarrow as pa
+
+from eci.datasets.chunks import Chunk
+from eci.errors import DataError
+
+CHUNK_BYTES = 32_000_000
+MARKER = "eci.json"  # lies in folders that `eci convert` wrote
+_ASIDE = {MARKER, "merlin_metadata.json", "dataset_infos.json"}
+COLLECTIONS = ("corpus", "documents", "docs", "passages", "collection", "queries")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One of the things that rows are read from.
+
+    Parameters
+    ----------
+    where : str
+        The path as the user gave it.
+    label : str
+        The source of negatives that carry none.
+    chunks : callable
+        From the number of rows in a chunk to the chunks; every call starts from the first row.
+    files : tuple of Path
+        What is read, for sizes and digests.
+    folder : Path, optional
+        Where corpora and queries are looked for.
+    notes : tuple of str
+        What was chosen for the user.
+    """
+
+    where: str
+    label: str
+    chunks: Callable[[int], Iterator[Chunk]]
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its endings, also without both of ``.jsonl.gz``."""
+    name = path.name.removesuffix(".gz")
+    return next((name.removesuffix(ending) for ending in FORMATS if name.endswith(ending)), Path(name).stem)
+
+
+def open_file(path: Path) -> Input:
+    """A file of rows in one of the known formats."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder.")
+    reader = _reader(path)
+    return Input(str(path), stem(path), lambda size: reader(path, size), (path,), path.parent)
+
+
+def open_folder(path: Path) -> Input:
+    """A folder of shards in one format, or with one file of rows and collections beside it."""
+    found = [
+        file
+        for file in sorted(path.iterdir())
+        if file.is_file() and _ending(file) and file.name not in _ASIDE
+    ]
+    files = [file for file in found if stem(file) not in COLLECTIONS]
+    endings = {_ending(file) for file in files}
+    if not files or len(endings) > 1:
+        held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+        raise DataError(
+            f"{path}: is a folder, but no dataset; it holds {held}. Expected .parquet or .jsonl files of "
+            "one kind, a dataset saved by Hugging Face datasets, or a BEIR collection (corpus.jsonl, "
+            "queries.jsonl, qrels/)."
+        )
+
+    def chunks(size: int) -> Iterator[Chunk]:
+        for file in files:
+            yield from _reader(file)(file, size)
+
+    return Input(str(path), path.resolve().name, chunks, tuple(files), path)
+
+
+def read_lines(path: Path, size: int) -> Iterator[Chunk]:
+    """JSON lines, at most `size` rows and about 32 MB in a chunk."""
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    held = 0
+    with opened(path) as handle:
+        for number, line in enumerate(handle, 1):
+            bare = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not bare.strip():
+                continue
+            rows.append(parsed(bare, f"{path}:{number}"))
+            numbers.append(number)
+            held += len(bare)
+            if len(rows) >= size or held >= CHUNK_BYTES:
+                yield Chunk(str(path), numbers, rows, unit="line")
+                rows, numbers, held = [], [], 0
+    if rows:
+        yield Chunk(str(path), numbers, rows, unit="line")
+
+
+def read_json(path: Path, size: int) -> Iterator[Chunk]:
+    """A JSON file: a list of objects, an object with the list ``data`` (nemo), or JSON lines after all."""
+    with opened(path) as handle:
+        whole = handle.read()
+    if _is_lines(whole):
+        yield from read_lines(path, size)
+        return
+    content = _json(whole, str(path))
+    rows = content.get("data") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise DataError(
+            f"{path}: must be a list of objects, JSON lines, or an object with 'corpus' and 'data'."
+        )
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: row {number}: must be an object, got {type(row).__name__}.")
+    yield from read_objects(rows, size, str(path))
+
+
+def read_objects(rows: Sequence[dict[str, Any]], size: int, where: str = "") -> Iterator[Chunk]:
+    """Dicts in memory."""
+    for start in range(0, len(rows), size):
+        part = list(rows[start : start + size])
+        yield Chunk(where, range(start + 1, start + 1 + len(part)), part)
+
+
+def read_cells(path: Path, size: int, header: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """A CSV or TSV file with a header, or without one if `header` is given."""
+    csv.field_size_limit(2**31 - 1)
+    delimiter = "\t" if _ending(path) == ".tsv" else ","
+    # A TSV without a header is a dump such as MS MARCO's, in which quotes are part of the text.
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if header is None else csv.QUOTE_NONE
+    with opened(path) as handle:
+        cells = csv.reader(
+            _decoded(handle, path), delimiter=delimiter, strict=header is None, quoting=quoting
+        )
+        try:
+            keys = list(header or next(cells, []))
+            if len(set(keys)) < len(keys):
+                raise DataError(f"{path}:1: the header names a column twice: {', '.join(keys)}.")
+            while part := [(cells.line_num, row) for row in islice(cells, size) if row]:
+                for line, row in part:
+                    if len(row) != len(keys):
+                        raise DataError(
+                            f"{path}:{line}: has {len(row)} cells, and the header {len(keys)}. Quote cells "
+                            "that hold the delimiter, quotes or line breaks."
+                        )
+                rows = [dict(zip(keys, row, strict=True)) for _, row in part]
+                yield Chunk(str(path), [line for line, _ in part], rows, unit="line", cells=True)
+        except csv.Error as error:
+            raise DataError(f"{path}:{cells.line_num}: not readable as CSV: {error}.") from error
+
+
+def read_parquet(path: Path, size: int) -> Iterator[Chunk]:
+    """A Parquet file; chunks of wide rows hold fewer of them."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from tables(file.iter_batches(_fitting(file.metadata, size)), str(path))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DataError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def tables(parts: Iterator[Any], where: str) -> Iterator[Chunk]:
+    """Arrow tables or record batches, one after the other."""
+    start = 1
+    for part in parts:
+        table = pa.Table.from_batches([part]) if isinstance(part, pa.RecordBatch) else part
+        try:
+            table.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{where}: rows {start} to {start + len(table) - 1}: {error}") from error
+        if len(table):
+            yield Chunk(where, range(start, start + len(table)), table=table)
+        start += len(table)
+
+
+def nemo_corpora(files: Sequence[Path]) -> tuple[Path, ...]:
+    """The corpora that a nemo file names, relative to it; none if it names none that is there."""
+    found: list[Path] = []
+    for file in files:
+        if file.suffix != ".json":
+            continue
+        with opened(file) as handle:
+            content = _json(handle.read(), str(file))
+        named = content.get("corpus", []) if isinstance(content, dict) else []
+        for entry in named if isinstance(named, list) else [named]:
+            path = file.parent / str(entry.get("path") if isinstance(entry, dict) else entry)
+            found += [path] if path.exists() and path not in found else []
+    return tuple(found)
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file in bytes, unpacked if it is gzipped."""
+    try:
+        with path.open("rb") as handle:
+            packed = handle.read(2) == b"\x1f\x8b"
+        return cast(IO[bytes], _Unpacked(path) if packed else path.open("rb"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}.") from error
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzipped file whose damage is told as what it is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._whole(lambda: super(_Unpacked, self).read(size))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._whole(lambda: super(_Unpacked, self).readline(size))
+
+    def _whole(self, get: Callable[[], bytes]) -> bytes:
+        try:
+            return get()
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(
+                f"{self.name}: the gzip data are damaged or cut short. Fetch the file again."
+            ) from error
+
+
+def parsed(line: bytes, place: str) -> dict[str, Any]:
+    """One JSON line as a dict."""
+    value = _json(line, place)
+    if not isinstance(value, dict):
+        hint = (
+            " A file with one JSON list is read if its name ends in .json." if isinstance(value, list) else ""
+        )
+        raise DataError(f"{place}: a row must be a JSON object, got {type(value).__name__}.{hint}")
+    return value
+
+
+def _json(text: bytes, place: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        first = error
+    decode(text, place)
+    try:
+        # NaN and half surrogates: not JSON, but clearer to refuse by key than by column number.
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError(
+            f"{place}: not valid JSON: {first.msg} (character {first.pos}). Is the line whole?"
+        ) from None
+
+
+def decode(text: bytes, place: str) -> str:
+    """UTF-8 bytes as a text."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{place}: not UTF-8: byte 0x{text[error.start]:02x} at position {error.start}. "
+            "Convert the file, for instance: iconv -f latin1 -t utf-8."
+        ) from None
+
+
+def _decoded(handle: IO[bytes], path: Path) -> Iterator[str]:
+    for number, line in enumerate(handle, 1):
+        yield decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, f"{path}:{number}")
+
+
+def _is_lines(whole: bytes) -> bool:
+    first = whole.lstrip().split(b"\n", 1)[0]
+    if not first.startswith(b"{"):
+        return False
+    try:
+        orjson.loads(first)
+    except orjson.JSONDecodeError:
+        return False
+    return b"\n" in whole.strip() or not {"data", "corpus"} <= set(orjson.loads(first))
+
+
+def _fitting(metadata: Any, size: int) -> int:
+    total = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1, min(size, int(2 * CHUNK_BYTES * metadata.num_rows / max(total, 1))))
+
+
+def _ending(path: Path) -> str | None:
+    name = path.name.removesuffix(".gz")
+    return next((ending for ending in FORMATS if name.endswith(ending)), None)
+
+
+def _reader(path: Path) -> Callable[[Path, int], Iterator[Chunk]]:
+    ending = _ending(path)
+    if ending is None:
+        raise DataError(
+            f"{path}: the format is not known by its name. Known endings: {', '.join(FORMATS)}, also .gz."
+        )
+    return FORMATS[ending]
+
+
+FORMATS: Mapping[str, Callable[[Path, int], Iterator[Chunk]]] = {
+    ".jsonl": read_lines,
+    ".ndjson": read_lines,
+    ".json": read_json,
+    ".csv": read_cells,
+    ".tsv": read_cells,
+    ".parquet": read_parquet,
+}

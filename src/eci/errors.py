@@ -1,0 +1,55 @@
+"""The error tree. Every error says what was expected, what was found, where, and what to do.
+
+::
+
+    EciError                what the command line turns into one line and exit code 1
+    ├── DataError           rows, qrels, runs or collections that cannot be read as what they claim to be
+    │   └── LayoutError     the shape of the rows is unknown, ambiguous or mixed
+    ├── EncoderError        an encoder that cannot be loaded, is refused, or gave unusable vectors
+    ├── CacheError          the embedding cache cannot be opened, read or written
+    ├── OutputError         a result cannot be written
+    └── MissingDependency   a package of an extra is not installed (also an ImportError)
+"""
+
+from __future__ import annotations
+
+
+class EciError(Exception):
+    """Any refusal that a user can act on."""
+
+
+class DataError(EciError):
+    """Rows, qrels, runs or collections that cannot be read as what they claim to be."""
+
+
+class LayoutError(DataError):
+    """The layout of the rows is unknown, ambiguous or mixed."""
+
+
+class EncoderError(EciError):
+    """An encoder that cannot be loaded, is refused, or gave unusable vectors."""
+
+
+class CacheError(EciError):
+    """The embedding cache cannot be opened, read or written."""
+
+
+class OutputError(EciError):
+    """A result cannot be written where it was asked for."""
+
+
+class MissingDependency(EciError, ImportError):  # noqa: N818
+    """A package of an extra is not installed.
+
+    Parameters
+    ----------
+    what : str
+        The public thing that needs the package, as a user knows it: ``"BM25"``.
+    package : str
+        The distribution that is missing.
+    extra : str
+        The extra of ``eci`` that brings it.
+    """
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs {package}. Install it with: pip install 'eci[{extra}]'")

@@ -1,0 +1,253 @@
+"""Training examples in columns: the canonical rows, and their interned form for scoring.
+
+``ROWS`` is the canonical layout (``eci``) as an Arrow schema; every reader yields it and every writer
+takes it. Negatives are a list of records with a source field, not one column per source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from eci.errors import DataError
+from eci.ragged import Ragged
+from eci.types import Flags, Floats, Integers
+
+POSITIVE = pa.struct(
+    [("id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("score", pa.float64())]
+)
+NEGATIVE = pa.struct(
+    [
+        ("source", pa.string()),
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("rank", pa.int32()),
+        ("score", pa.float64()),
+        ("scorer", pa.string()),
+    ]
+)
+ROWS = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("query", pa.string()),
+        ("positives", pa.list_(POSITIVE)),
+        ("negatives", pa.list_(NEGATIVE)),
+        # Keys that the layout has and the columns above do not, as a JSON object; null where there are none.
+        ("extra", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries with their documents as integer ids into tables of unique texts.
+
+    Parameters
+    ----------
+    keys : tuple of Q bytes
+        Digest of each query's identity: of its id, or of its text where it has none.
+    labels : tuple of Q str
+        How to name each query in a message: its id, or the start of its text.
+    queries : tuple of Q str
+        Query texts.
+    documents : tuple of D str
+        Unique document texts, as an encoder sees them: title and text joined.
+    positives : Ragged of Q rows
+        Indices into `documents`.
+    negatives : Ragged of Q rows
+        Indices into `documents`.
+    sources : tuple of S str
+        Labels of the sources, sorted.
+    source : ndarray of shape (n,)
+        Source of each negative, an index into `sources`.
+    teacher : ndarray of shape (n,)
+        Score of each negative by whoever also scored the query's positives, else NaN.
+    rows : int
+        Rows read.
+    """
+
+    keys: tuple[bytes, ...]
+    labels: tuple[str, ...]
+    queries: tuple[str, ...]
+    documents: tuple[str, ...]
+    positives: Ragged
+    negatives: Ragged
+    sources: tuple[str, ...]
+    source: Integers
+    teacher: Floats
+    rows: int
+
+    @classmethod
+    def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> Examples:
+        """Intern canonical rows; rows that share a query become one.
+
+        Within a query, a positive counts once, and a negative of one source that an earlier row of
+        the query already has is not counted again.
+
+        Raises
+        ------
+        DataError
+            There are no rows, or a query has no positive.
+        """
+        interner = _Interner()
+        for batch in batches:
+            interner.add(batch)
+        return interner.examples()
+
+    def covered(self) -> Flags:
+        """Which queries have a negative of which source, of shape (Q, S)."""
+        found = np.zeros((len(self.queries), len(self.sources)), dtype=np.bool_)
+        found[self.negatives.rows, self.source] = True
+        return found
+
+    def identical(self) -> Flags:
+        """Which negatives equal a positive of their query but for case and white space, of shape (n,)."""
+        numbers: dict[str, int] = {}
+        text = np.array(
+            [numbers.setdefault(" ".join(text.lower().split()), len(numbers)) for text in self.documents],
+            dtype=np.int64,
+        )
+        width = len(numbers)
+        known = self.positives.rows * width + text[self.positives.values]
+        return np.isin(self.negatives.rows * width + text[self.negatives.values], known)
+
+
+class _Interner:
+    """Collects canonical rows as integers; text is kept once."""
+
+    def __init__(self) -> None:
+        self.query_numbers: dict[bytes, int] = {}
+        self.queries: list[str] = []
+        self.labels: list[str] = []
+        self.document_numbers: dict[bytes, int] = {}
+        self.documents: list[str] = []
+        self.source_numbers: dict[str, int] = {}
+        self.query_of_row: list[int] = []
+        self.positives: list[Ragged] = []
+        self.negatives: list[Ragged] = []
+        self.source: list[Integers] = []
+        self.teacher: list[Floats] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        for query_id, query in zip(
+            batch.column("query_id").to_pylist(), batch.column("query").to_pylist(), strict=True
+        ):
+            self.query_of_row.append(self._query(query_id, query))
+        positives, negatives = batch.column("positives"), batch.column("negatives")
+        self.positives.append(self._documents(positives))
+        self.negatives.append(self._documents(negatives))
+        entries = negatives.flatten()
+        sources = entries.field("source").dictionary_encode()
+        numbers = [
+            self.source_numbers.setdefault(label, len(self.source_numbers))
+            for label in sources.dictionary.to_pylist()
+        ]
+        self.source.append(np.array(numbers, dtype=np.int64)[_numpy(sources.indices)])
+        # Only a score given to the positives too is a reranker's or teacher's; a miner scores what it found.
+        judged = (
+            self.positives[-1].with_values(~np.isnan(_numpy(positives.flatten().field("score")))).sums() > 0
+        )
+        scores = _numpy(entries.field("score"))
+        self.teacher.append(np.where(np.repeat(judged, self.negatives[-1].lengths), scores, np.nan))
+
+    def _query(self, query_id: str | None, query: str) -> int:
+        key = _digest(b"id:" + query_id.encode() if query_id is not None else b"text:" + query.encode())
+        number = self.query_numbers.setdefault(key, len(self.queries))
+        if number == len(self.queries):
+            self.queries.append(query)
+            self.labels.append(query_id if query_id is not None else shorten(query))
+        return number
+
+    def _documents(self, lists: pa.ListArray) -> Ragged:
+        texts = document_texts(lists.flatten()).dictionary_encode()
+        numbers = np.empty(len(texts.dictionary), dtype=np.int64)
+        for place, text in enumerate(texts.dictionary.to_pylist()):
+            number = self.document_numbers.setdefault(_digest(text.encode()), len(self.documents))
+            if number == len(self.documents):
+                self.documents.append(text)
+            numbers[place] = number
+        lengths = lists.value_lengths().fill_null(0)
+        return Ragged.from_lengths(numbers[_numpy(texts.indices)], _numpy(lengths))
+
+    def examples(self) -> Examples:
+        if not self.query_of_row:
+            raise DataError("The input has no rows. Expected at least one query with a positive.")
+        query = np.array(self.query_of_row, dtype=np.int64)
+        labels = sorted(self.source_numbers)
+        rank = {label: place for place, label in enumerate(labels)}
+        recode = np.array([rank[label] for label in self.source_numbers], dtype=np.int64)
+        source = recode[np.concatenate(self.source)] if labels else np.empty(0, dtype=np.int64)
+        teacher = np.concatenate(self.teacher)
+        positives, _ = _regroup(_concatenate(self.positives), query, np.zeros(1, dtype=np.int64))
+        empty = np.flatnonzero(positives.lengths == 0)
+        if len(empty):
+            raise DataError(
+                f"Query {self.labels[empty[0]]!r} has no positive ({len(empty):,} such queries). "
+                "Every query needs at least one labelled positive: add one or remove the query."
+            )
+        negatives, chosen = _regroup(_concatenate(self.negatives), query, source)
+        return Examples(
+            keys=tuple(self.query_numbers),
+            labels=tuple(self.labels),
+            queries=tuple(self.queries),
+            documents=tuple(self.documents),
+            positives=positives,
+            negatives=negatives,
+            sources=tuple(labels),
+            source=source[chosen],
+            teacher=teacher[chosen],
+            rows=len(query),
+        )
+
+
+def document_texts(documents: pa.StructArray) -> pa.Array:
+    """What an encoder sees of documents with ``title`` and ``text``: (title + " " + text).strip()."""
+    title, text = documents.field("title"), documents.field("text")
+    joined = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+    return pc.if_else(pc.is_valid(title), joined, text)
+
+
+def shorten(text: str, width: int = 60) -> str:
+    """The start of a text on one line, for messages."""
+    line = " ".join(text[: 4 * width].split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _regroup(entries: Ragged, query: Integers, source: Integers) -> tuple[Ragged, Integers]:
+    """Put the rows of each query together and drop what an earlier row of the query already has.
+
+    Returns the rows by query, and which entries they are. `source` has one entry a value, or one
+    for all.
+    """
+    count = int(query.max()) + 1
+    row, order = entries.rows, np.argsort(query[entries.rows], kind="stable")
+    owner = query[row]
+    if len(query) > count:
+        source = np.broadcast_to(source, len(row))
+        identity = (owner * (source.max(initial=0) + 1) + source) * (entries.values.max(initial=0) + 1)
+        _, first, inverse = np.unique(identity + entries.values, return_index=True, return_inverse=True)
+        order = order[row[first][inverse.ravel()][order] == row[order]]
+    lengths = np.bincount(owner[order], minlength=count)
+    return Ragged.from_lengths(entries.values[order], lengths), order
+
+
+def _concatenate(parts: list[Ragged]) -> Ragged:
+    return Ragged.from_lengths(
+        np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts])
+    )
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _numpy(array: pa.Array) -> NDArray[Any]:
+    return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -1,0 +1,114 @@
+"""Words that texts share, weighted by how rare the words are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eci.ragged import Ragged, divide
+from eci.types import Floats, Integers
+
+# Scripts written without spaces: each character counts as a word.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased runs of letters and digits; single characters in scripts without spaces.
+
+    Examples
+    --------
+    >>> words("Re-rank the top_25: 東京!")
+    ['re', 'rank', 'the', 'top', '25', '東', '京']
+    """
+    return _WORD.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The distinct words of a set of documents, and how much each weighs.
+
+    Parameters
+    ----------
+    documents : Ragged of D rows
+        Word numbers of each document, each once, rising.
+    idf : ndarray of shape (V,)
+        ln(1 + (D − df + ½)/(df + ½)), the form BM25 uses: never negative.
+    numbers : dict of str to int
+        Word to word number, 0…V-1.
+
+    Examples
+    --------
+    >>> lexicon = Lexicon.of(["red fox", "red dog", "blue cat"])
+    >>> pairs = np.array([0, 0]), np.array([0, 1])
+    >>> lexicon.overlap(lexicon.look_up(["red fox"]), *pairs).round(3).tolist()
+    [1.0, 0.324]
+    """
+
+    documents: Ragged
+    idf: Floats
+    numbers: dict[str, int]
+
+    @classmethod
+    def of(cls, documents: Iterable[str]) -> Lexicon:
+        """Read the documents once and count in how many each word occurs."""
+        found: dict[str, int] = {}
+        rows = [{found.setdefault(word, len(found)) for word in words(text)} for text in documents]
+        met = _ragged(rows)
+        # Numbered in the order of the alphabet, so that the order of documents changes no rounding.
+        alphabet = sorted(found)
+        number = np.empty(len(found), dtype=np.int64)
+        number[[found[word] for word in alphabet]] = np.arange(len(found))
+        table = np.sort(met.rows * (len(found) + 1) + number[met.values]) % (len(found) + 1)
+        frequency = np.bincount(table, minlength=len(found))
+        idf = np.log1p((len(rows) - frequency + 0.5) / (frequency + 0.5))
+        return cls(met.with_values(table), idf, {word: place for place, word in enumerate(alphabet)})
+
+    def look_up(self, texts: Iterable[str]) -> Ragged:
+        """Distinct word numbers of other texts, rising; each word that no document holds is a V."""
+        unknown = len(self.numbers)
+        return _ragged(sorted(self.numbers.get(word, unknown) for word in set(words(text))) for text in texts)
+
+    def overlap(self, references: Ragged, reference: Integers, document: Integers) -> Floats:
+        """Σ idf of the words that a reference shares with a document / Σ idf of the reference's words.
+
+        Parameters
+        ----------
+        references : Ragged of R rows
+            Word numbers, as from `look_up` or ``documents``.
+        reference, document : ndarray of shape (n,)
+            The pairs: rows of `references` and of ``documents``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            0…1; NaN where the reference has no words.
+        """
+        # A word that no document holds weighs what one of document frequency 0 would.
+        rarest = np.log1p((len(self.documents) + 0.5) / 0.5)
+        idf = np.append(self.idf, rarest)
+        asked = references.take(reference)
+        weights = idf[asked.values]
+        held = self._holds(np.repeat(document, asked.lengths), asked.values)
+        total = asked.with_values(weights).sums()
+        shared = asked.with_values(weights * held).sums()
+        return divide(shared, total)
+
+    def _holds(self, document: Integers, word: Integers) -> NDArray[np.bool_]:
+        width = len(self.numbers) + 1
+        table = self.documents.rows * width + self.documents.values
+        asked = document * width + word
+        if len(table) == 0:
+            return np.zeros(len(asked), dtype=np.bool_)
+        place = np.minimum(np.searchsorted(table, asked), len(table) - 1)
+        return np.asarray(table[place] == asked)
+
+
+def _ragged(rows: Iterable[Collection[int]]) -> Ragged:
+    lists = list(rows)
+    values = np.fromiter((number for row in lists for number in row), dtype=np.int64)
+    return Ragged.from_lengths(values, [len(row) for row in lists])

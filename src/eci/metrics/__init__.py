@@ -1,0 +1,82 @@
+"""Metrics that judge negatives before training. Everything here runs on numpy alone.
+
+A metric is two functions: ``columns(batch)`` gives per-query figures whose sums are its whole state,
+``values(sums)`` gives the metric from the sums. `tally` and `evaluate` run all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eci.metrics import baselines
+from eci.metrics import eci as _eci
+from eci.metrics.batch import Batch
+from eci.metrics.eci import capacity, eci_score, efficiency
+from eci.tally import Tally
+from eci.types import Flags, Floats
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "NAMES",
+    "Batch",
+    "capacity",
+    "eci_score",
+    "efficiency",
+    "evaluate",
+    "tally",
+    "values",
+]
+
+NAMES = _eci.NAMES + baselines.NAMES
+
+# Every other metric is read as "more is better", as the papers read them; none of this is a finding.
+LOWER_IS_BETTER = frozenset({"violation_rate", "violation_rate_95"})
+
+
+def tally(batch: Batch, *, temperature: float = 0.05, only: Flags | None = None) -> Tally:
+    """The sums of all metrics over a batch; `only`, of shape (B,), leaves queries out."""
+    columns = {**_eci.columns(batch), **baselines.columns(batch, temperature)}
+    if only is not None:
+        columns = {name: np.where(only, column, np.nan) for name, column in columns.items()}
+    return Tally.of(batch.groups, columns)
+
+
+def values(sums: Mapping[str, Floats], *, temperature: float = 0.05) -> dict[str, Floats]:
+    """All metrics `NAMES` from sums, each of shape (R,)."""
+    if "queries" not in sums:
+        return {name: np.full(1, np.nan) for name in NAMES}
+    return {**_eci.values(sums), **baselines.values(sums, temperature)}
+
+
+def evaluate(
+    positive: Iterable[ArrayLike] | NDArray[Any],
+    negative: Iterable[ArrayLike] | NDArray[Any],
+    *,
+    temperature: float = 0.05,
+) -> dict[str, float]:
+    """All metrics that similarities alone can give, for one source.
+
+    Parameters
+    ----------
+    positive, negative : list of B arrays, or ndarray of shape (B, P) and (B, N)
+        Cosine of each query with its positives and its negatives.
+    temperature : float
+        τ of the gradient norm and of the InfoNCE loss.
+
+    Returns
+    -------
+    dict of str to float
+        One entry for each of `NAMES`; NaN where undefined (overlaps and reranker scores here).
+
+    Examples
+    --------
+    >>> found = evaluate([[0.9], [0.8]], [[0.5, 0.7], [0.3, 0.9]])
+    >>> round(found["signal"], 3), found["violation_rate"], round(found["margin_mean"], 3)
+    (0.6, 0.25, 0.25)
+    """
+    sums = tally(Batch.from_similarities(positive, negative), temperature=temperature).replicates()
+    return {name: float(column[0]) for name, column in values(sums, temperature=temperature).items()}

@@ -1,0 +1,295 @@
+"""Vectors kept on disk, so that a text is encoded once: LMDB under the user's cache folder.
+
+A key is the encoder's fingerprint and the digest of a text; a value is a float32 vector and its
+CRC-32. Each batch is one transaction: a killed run loses at most the batch it was encoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from eci.errors import CacheError, MissingDependency
+from eci.scoring import refuse_unusable
+from eci.types import Flags, Integers, Progress, Role, Vectors, silent
+
+_FIRST_SIZE = 1 << 28
+_FILE = "data.mdb"
+
+
+def default_folder() -> Path:
+    """``$ECI_CACHE``, or ``eci`` in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("ECI_CACHE")
+    return Path(chosen) if chosen else user_cache_path("eci", appauthor=False)
+
+
+class PlannedEncoder(Protocol):
+    """An encoder that can be cached: it says how to batch texts, and what its vectors depend on."""
+
+    def plan(self, texts: Sequence[str], /) -> list[Integers]:
+        """Batches of indices into `texts`."""
+        ...
+
+    def fingerprint(self, role: Role, /) -> bytes:
+        """16 bytes that change whenever a vector would."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What a result stores of the encoder."""
+        ...
+
+    def encode_query(self, texts: Sequence[str], /) -> Vectors:
+        """Vectors of queries, of shape (n, d)."""
+        ...
+
+    def encode_document(self, texts: Sequence[str], /) -> Vectors:
+        """Vectors of documents, of shape (n, d)."""
+        ...
+
+
+class EmbeddingCache:
+    """Vectors by encoder and text, in one LMDB environment that several processes may share.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        ``$ECI_CACHE`` or the user's cache folder when None.
+
+    Raises
+    ------
+    CacheError
+        The folder cannot be opened as a cache.
+    MissingDependency
+        lmdb is not installed.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        try:
+            import lmdb
+        except ImportError as error:
+            raise MissingDependency("The embedding cache", "lmdb", "encode") from error
+        self.folder = folder or default_folder()
+        self._lmdb = lmdb
+        with self._explained("opened"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            size = max(_FIRST_SIZE, 2 * self._bytes())
+            self._environment = lmdb.open(str(self.folder), map_size=size, max_dbs=2, metasync=False)
+            self._refuse_truncated()
+            self._vectors = self._environment.open_db(b"vectors")
+            self._encoders = self._environment.open_db(b"encoders")
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._environment.close()
+
+    def get(self, fingerprint: bytes, digests: Sequence[bytes]) -> tuple[Flags, Vectors]:
+        """Which of n texts are there, of shape (n,), and the vectors of those, of shape (m, d)."""
+        found = np.zeros(len(digests), dtype=np.bool_)
+        vectors: list[Vectors] = []
+        with self._explained("read"), self._transaction() as transaction:
+            for place, digest in enumerate(digests):
+                value = transaction.get(fingerprint + digest, db=self._vectors)
+                if value is not None:
+                    found[place] = True
+                    vectors.append(self._vector(value))
+        return found, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+
+    def put(self, fingerprint: bytes, digests: Sequence[bytes], vectors: Vectors) -> None:
+        """Keep n vectors, of shape (n, d), durably and all or none."""
+        items = []
+        for digest, vector in zip(digests, vectors, strict=True):
+            data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+            items.append((fingerprint + digest, zlib.crc32(data).to_bytes(4, "little") + data))
+        self._write(self._vectors, items)
+
+    def register(self, fingerprint: bytes, described: dict[str, Any]) -> None:
+        """Remember what a fingerprint stands for, for `info`."""
+        self._write(self._encoders, [(fingerprint, json.dumps(described, sort_keys=True).encode())])
+
+    def info(self) -> dict[str, Any]:
+        """Folder, bytes on disk, vectors, and vectors of each encoder."""
+        counts: dict[bytes, int] = {}
+        with self._explained("read"), self._transaction() as transaction:
+            for key in transaction.cursor(db=self._vectors).iternext(values=False):
+                counts[bytes(key[:16])] = counts.get(bytes(key[:16]), 0) + 1
+            encoders = [
+                {**json.loads(bytes(value)), "vectors": counts.get(bytes(key), 0)}
+                for key, value in transaction.cursor(db=self._encoders)
+            ]
+        return {
+            "folder": str(self.folder),
+            "bytes": self._bytes(),
+            "vectors": sum(counts.values()),
+            "encoders": encoders,
+        }
+
+    def _write(self, database: Any, items: list[tuple[bytes, bytes]]) -> None:
+        while True:
+            try:
+                with self._explained("written"), self._environment.begin(write=True) as transaction:
+                    for key, value in items:
+                        transaction.put(key, value, db=database)
+                    return
+            except _NeedsRoom:
+                size = self._environment.info()["map_size"]
+                self._environment.set_mapsize(2 * size)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        try:
+            transaction = self._environment.begin(buffers=True)
+        except self._lmdb.MapResizedError:
+            # Another process has enlarged the map.
+            self._environment.set_mapsize(0)
+            transaction = self._environment.begin(buffers=True)
+        with transaction:
+            yield transaction
+
+    def _vector(self, value: Any) -> Vectors:
+        checksum, data = bytes(value[:4]), bytes(value[4:])
+        if zlib.crc32(data).to_bytes(4, "little") != checksum:
+            raise CacheError(self._damaged("a vector does not match its checksum"))
+        return np.frombuffer(data, dtype="<f4")
+
+    def _refuse_truncated(self) -> None:
+        # Reading a page beyond the end of the file would kill the process, not raise.
+        info, page = self._environment.info(), self._environment.stat()["psize"]
+        if self._bytes() < info["last_pgno"] * page:
+            self.close()
+            raise CacheError(self._damaged(f"{_FILE} is shorter than it says"))
+
+    def _bytes(self) -> int:
+        file = self.folder / _FILE
+        return file.stat().st_size if file.exists() else 0
+
+    @contextmanager
+    def _explained(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except (self._lmdb.MapFullError, self._lmdb.MapResizedError) as error:
+            raise _NeedsRoom from error
+        except (OSError, self._lmdb.Error) as error:
+            if "No space left" in str(error):
+                raise CacheError(
+                    f"No space left for the embedding cache in {self.folder}. Free some, or point ECI_CACHE "
+                    "at another disk; what is cached stays."
+                ) from error
+            if isinstance(error, OSError | self._lmdb.ReadonlyError | self._lmdb.LockError):
+                raise CacheError(
+                    f"The embedding cache {self.folder} cannot be {action} ({error}). Point ECI_CACHE at a "
+                    "folder you can write to, or pass --no-cache."
+                ) from error
+            raise CacheError(self._damaged(str(error))) from error
+
+    def _damaged(self, why: str) -> str:
+        return (
+            f"The embedding cache {self.folder} is damaged ({why}). "
+            "Delete it with: eci cache clear; texts are then encoded again."
+        )
+
+
+class _NeedsRoom(Exception):  # noqa: N818
+    """The memory map has to grow."""
+
+
+def clear(folder: Path | None = None) -> int:
+    """Delete the cache, damaged or not; gives the bytes that this freed."""
+    chosen = folder or default_folder()
+    freed = 0
+    for name in (_FILE, "lock.mdb"):
+        file = chosen / name
+        if file.exists():
+            freed += file.stat().st_size
+            try:
+                file.unlink()
+            except OSError as error:
+                raise CacheError(f"{file} cannot be deleted ({error.strerror}).") from error
+    return freed
+
+
+@contextmanager
+def temporary_cache() -> Iterator[EmbeddingCache]:
+    """A cache that lives for one run."""
+    folder = Path(tempfile.mkdtemp(prefix="eci-cache-"))
+    try:
+        cache = EmbeddingCache(folder)
+        try:
+            yield cache
+        finally:
+            cache.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class CachedEncoder:
+    """An encoder that looks into the cache first and encodes each distinct text once.
+
+    Parameters
+    ----------
+    encoder : PlannedEncoder
+    cache : EmbeddingCache
+    progress : Progress
+        Told of every batch.
+    """
+
+    def __init__(self, encoder: PlannedEncoder, cache: EmbeddingCache, progress: Progress = silent) -> None:
+        self.encoder = encoder
+        self.cache = cache
+        self.progress = progress
+        self.hits = 0
+        self.encoded = 0
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of queries, of shape (n, d), float32."""
+        return self._encode(texts, "query")
+
+    def encode_document(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of documents, of shape (n, d), float32."""
+        return self._encode(texts, "document")
+
+    def describe(self) -> dict[str, Any]:
+        """What a result stores of the encoder."""
+        return self.encoder.describe()
+
+    def _encode(self, texts: Sequence[str], role: Role) -> Vectors:
+        fingerprint = self.encoder.fingerprint(role)
+        asked = [_digest(text) for text in texts]
+        distinct = dict(zip(asked, texts, strict=True))
+        digests, unique = list(distinct), list(distinct.values())
+        place = {digest: number for number, digest in enumerate(digests)}
+        found, table = self.cache.get(fingerprint, digests)
+        self.hits += int(found.sum())
+        if not found.all():
+            self._encode_missing([unique[number] for number in np.flatnonzero(~found)], fingerprint, role)
+            _, table = self.cache.get(fingerprint, digests)
+        return table[[place[digest] for digest in asked]]
+
+    def _encode_missing(self, texts: list[str], fingerprint: bytes, role: Role) -> None:
+        self.cache.register(fingerprint, {**self.encoder.describe(), "role": role})
+        function = self.encoder.encode_query if role == "query" else self.encoder.encode_document
+        done = 0
+        self.progress(f"embedding {role} texts", 0, len(texts))
+        for batch in self.encoder.plan(texts):
+            chosen = [texts[place] for place in batch]
+            vectors = function(chosen)
+            refuse_unusable(vectors, chosen)
+            self.cache.put(fingerprint, [_digest(text) for text in chosen], vectors)
+            done += len(batch)
+            self.encoded += len(batch)
+            self.progress(f"embedding {role} texts", done, len(texts))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

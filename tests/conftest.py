@@ -1,0 +1,25 @@
+"""Fixtures: where the shared real data lies, and a cache of its own for every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder of real collections named by ECI_DATA."""
+    chosen = os.environ.get("ECI_DATA")
+    if not chosen:
+        pytest.skip("ECI_DATA names no folder of real collections")
+    return Path(chosen)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees or fills the user's cache."""
+    folder = tmp_path / "embedding-cache"
+    monkeypatch.setenv("ECI_CACHE", str(folder))
+    return folder

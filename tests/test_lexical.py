@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reference
+from eci.lexical import Lexicon, words
+
+texts = st.lists(st.text("abc XYé東1_-", max_size=12), min_size=1, max_size=6)
+
+
+@given(texts, texts)
+def test_overlap_equals_the_loops(documents, queries):
+    lexicon = Lexicon.of(documents)
+    left, right = (a.ravel() for a in np.indices((len(queries), len(documents))))
+    found = lexicon.overlap(lexicon.look_up(queries), left, right)
+    for q, d, value in zip(left, right, found, strict=True):
+        expected = reference.overlap(queries[q], documents[d], documents, words)
+        assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_rare_words_weigh_more():
+    lexicon = Lexicon.of(["the fox", "the dog", "the cat", "the owl"])
+    shares_rare, shares_common = lexicon.overlap(
+        lexicon.look_up(["the fox"]), np.array([0, 0]), np.array([0, 1])
+    )
+    assert shares_rare == 1.0
+    assert shares_common < 0.2
+
+
+def test_a_reference_without_words_is_undefined():
+    lexicon = Lexicon.of(["fox"])
+    assert math.isnan(lexicon.overlap(lexicon.look_up(["--"]), np.array([0]), np.array([0]))[0])
+
+
+def test_documents_without_any_word():
+    lexicon = Lexicon.of(["", "--"])
+    assert lexicon.overlap(lexicon.look_up(["fox"]), np.array([0, 0]), np.array([0, 1])).tolist() == [0, 0]
+
+
+def test_scripts_without_spaces_are_split_into_characters():
+    assert words("東京タワー x2") == ["東", "京", "タ", "ワ", "ー", "x2"]
