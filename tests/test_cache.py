@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import errno
-import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from eci.models import cache as cache_module
 from eci.models.cache import CachedEncoder, EmbeddingCache, clear, temporary_cache
 from fakes import CountingEncoder
 
-pytest.importorskip("lmdb", reason="the extra 'encode' is not installed")
+lmdb = pytest.importorskip("lmdb", reason="the extra 'encode' is not installed")
 
 TEXTS = [f"text number {i}" + " long" * (i % 7) for i in range(40)]
 
@@ -210,12 +210,22 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
         EmbeddingCache(tmp_path / "file" / "cache")
 
 
-def test_no_space_left_says_what_to_do(cache, monkeypatch):
-    with (
-        pytest.raises(CacheError, match="No space left for the embedding cache .* what is cached stays"),
-        cache._explained("written"),
-    ):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def test_no_space_left_is_told_and_what_is_cached_stays(cache, monkeypatch):
+    cached = CachedEncoder(CountingEncoder(), cache)
+    cached.encode_query(TEXTS[:10])
+    usage = shutil.disk_usage(cache.folder)
+
+    def refuse(*args, **kwargs):
+        raise lmdb.DiskError("mdb_txn_commit: Input/output error")
+
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+        full.setattr(cache, "_environment", SimpleNamespace(begin=refuse), raising=True)
+        with pytest.raises(CacheError, match="No space left for the embedding cache .* what is cached stays"):
+            cache.put(b"f" * 16, [b"x" * 16], np.ones((1, 4), dtype=np.float32))
+    fresh = CountingEncoder()
+    CachedEncoder(fresh, cache).encode_query(TEXTS[:11])
+    assert fresh.seen == [TEXTS[10]]
 
 
 def test_a_temporary_cache_leaves_nothing():

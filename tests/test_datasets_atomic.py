@@ -97,9 +97,9 @@ def test_folders_that_cannot_be_written_to():
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ""])
 def test_bad_row_at_the_end_leaves_nothing(tmp_path, ending):
     source = tmp_path / "rows.jsonl"
-    source.write_bytes((orjson.dumps(ROW) + b"\n") * 5000 + b"{")
+    source.write_bytes((orjson.dumps(ROW) + b"\n") * 500 + b"{")
     for layout in ("eci", "triplet"):
-        with pytest.raises(DataError, match=r"rows\.jsonl:5001: not valid JSON"):
+        with pytest.raises(DataError, match=r"rows\.jsonl:501: not valid JSON"):
             write(read([source]), tmp_path / f"out{ending}", layout)
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
@@ -127,7 +127,7 @@ def test_disk_that_really_is_full(tmp_path, name, layout):
 
 def test_interrupt_leaves_nothing(tmp_path):
     source = tmp_path / "rows.jsonl"
-    source.write_bytes((orjson.dumps(ROW) + b"\n") * 20_000)
+    source.write_bytes((orjson.dumps(ROW) + b"\n") * 3_000)
     code = "from eci.cli.convert import convert\nconvert()"
     out = tmp_path / "out.jsonl"
     running = subprocess.Popen(

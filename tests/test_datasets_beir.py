@@ -46,7 +46,8 @@ def test_example_by_hand(folder, tmp_path):
     rows = rows_of(found)
     assert found.layout == "beir"
     assert [(r["query_id"], r["query"]) for r in rows] == [("q1", "first"), ("q2", "second")]
-    assert rows[0]["positives"] == [{"id": "d1", "title": "T", "text": "one", "score": 2.0}]
+    assert rows[0]["positives"] == [{"id": "d1", "title": "T", "text": "one", "score": None}]
+    assert [r["extra"] for r in rows] == ['{"grades":[2]}', None]
     assert rows[0]["negatives"][1] == {
         "source": "bm25", "id": "d3", "title": "T", "text": "", "rank": 3, "score": 8.0, "scorer": "bm25",
     }  # fmt: skip
@@ -154,5 +155,7 @@ def test_bad_collections(folder, tmp_path):
     (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq7\td1\t1\n")
     with pytest.raises(DataError, match=r"queries\.jsonl: the judged query 'q7' has no text here"):
         list(read([folder]))
+    with pytest.raises(LayoutError, match=r"small: is a BEIR collection, and no rows of layout 'triplet'\.$"):
+        read([folder], ReadOptions(layout="triplet"))
     with pytest.raises(LayoutError, match=r"layout 'beir' starts with a folder that has corpus\.jsonl"):
         read([tmp_path / "bm25.trec"], ReadOptions(layout="beir"))

@@ -81,11 +81,15 @@ def tables(draw, layout, all_or_none=True):
             made["score"] = draw(SCORES)
         return made
 
+    def positive():
+        made = document()
+        return {**made, "score": None} if layout == "beir" else made
+
     for _ in range(number):
         row = {"query": texts.pop(), "positives": [], "negatives": []}
         if "query_id" in holds and needs_ids:
             row["query_id"] = ids.pop()
-        row["positives"] = [document() for _ in range(draw(st.integers(1, 2)))]
+        row["positives"] = [positive() for _ in range(draw(st.integers(1, 2)))]
         sources = ["bm25", "dense"] if "source" in holds else ["out"]
         for source in sources:
             for rank in range(1, draw(st.integers(some, 2)) + 1):
@@ -101,8 +105,8 @@ def tables(draw, layout, all_or_none=True):
         rows.append(row)
     if layout == "beir":
         for row in rows:
-            for made in row["positives"]:
-                made["score"] = float(draw(st.integers(1, 3)))
+            grades = [draw(st.integers(1, 3)) for _ in row["positives"]]
+            row["extra"] = orjson.dumps({"grades": grades}).decode() if set(grades) != {1} else None
     return pa.Table.from_pylist(rows, schema=ROWS)
 
 
@@ -121,7 +125,7 @@ def comparable(rows):
 @pytest.mark.parametrize(("layout", "ending"), CASES)
 @given(drawn=st.data())
 @settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

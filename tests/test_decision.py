@@ -67,6 +67,7 @@ def test_one_source_has_nothing_to_be_compared_with():
     result = scored(make_rows(40, {"only": 4}))
     assert not result.decided
     assert result.verdict == "Only one source, only: there is nothing to compare it with."
+    assert result.baselines == ()
 
 
 def test_too_few_queries_for_an_interval_is_not_a_decision():

@@ -241,7 +241,7 @@ def _list(labels: Sequence[str]) -> str:
 def _baselines(scores: Scores, decision: Decision) -> tuple[dict[str, Any], ...]:
     chosen = decision.jackknife.values
     found = []
-    for name in BASELINES:
+    for name in BASELINES if len(chosen) > 1 else ():
         sign = -1.0 if name in metrics.LOWER_IS_BETTER else 1.0
         values = sign * np.array([source[name][0] for source in scores.values])
         if name != decision.metric and not np.isnan(values).any():

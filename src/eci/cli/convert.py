@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write.")
 @reading_options
 def convert(inputs: tuple[str, ...], output: Path, target: str, reading: ReadOptions) -> None:
-    r"""Write the rows of IN in another layout.
+    """Write the rows of IN in another layout.
 
     IN are files or folders of one layout, names on the Hugging Face hub (hf://owner/name), or a BEIR folder
     followed by TREC runs. What the new layout cannot hold is counted and told.
@@ -34,7 +34,7 @@ def convert(inputs: tuple[str, ...], output: Path, target: str, reading: ReadOpt
     \b
     Layouts: eci, triplet, n-tuple, labeled-pair, labeled-list, id-lists, flagembedding, tevatron,
     tevatron-ids, nemo, msmarco-hard-negatives, ms-swift, beir.
-    """
+    """  # noqa: D301 - the backspace is click's mark for lines that stay as they are
     from eci.datasets import read, write
 
     rows = read(inputs, reading)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.collection import Collection, beside
-from eci.datasets.columns import Documents
+from eci.datasets.columns import Documents, dumped, to_python
 from eci.datasets.files import CHUNK_BYTES, stem
 from eci.datasets.hub import choose_split
 from eci.datasets.identity import hashes
@@ -226,7 +226,7 @@ def _batch(
 ) -> pa.RecordBatch:
     sides = []
     for query, document, columns in (
-        (judged.query, judged.document, {"score": judged.grade}),
+        (judged.query, judged.document, {"grade": judged.grade}),
         (negatives.query, negatives.document, negatives.columns),
     ):
         low, high = np.searchsorted(query, [start, stop])
@@ -234,14 +234,15 @@ def _batch(
         held = {name: column[low:high] for name, column in columns.items()}
         sides.append(Documents(lengths, {**corpus.take(document[low:high]), **held}))
     names, texts = judged.names[start:stop], judged.texts[start:stop]
-    arrays = [
-        names,
-        texts,
-        sides[0].records(POSITIVE),
-        sides[1].records(NEGATIVE),
-        pa.nulls(stop - start, pa.string()),
-    ]
+    grades = to_python(sides[0].lists(sides[0].fields["grade"]))
+    # Grades are judgements and no scores: beside retrieval scores they would read as bad positives.
+    extra = dumped([{"grades": each} if set(each) != {1} else {} for each in map(_whole, grades)])
+    arrays = [names, texts, sides[0].records(POSITIVE), sides[1].records(NEGATIVE), extra]
     return pa.RecordBatch.from_arrays(arrays, schema=ROWS)
+
+
+def _whole(grades: list[float]) -> list[float]:
+    return [int(grade) if grade.is_integer() else grade for grade in grades]
 
 
 def _in(values: Integers, known: Integers) -> Any:

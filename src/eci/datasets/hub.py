@@ -53,8 +53,10 @@ def hub_input(name: str, split: str | None) -> Input:
         )
     config = parts[2] if len(parts) > 2 else None
     chosen = parts[3] if len(parts) > 3 else split or "train"
+    repository = "/".join(parts[:2])
     try:
-        found = datasets.load_dataset("/".join(parts[:2]), config, split=chosen, streaming=True)
+        _ask(repository)
+        found = datasets.load_dataset(repository, config, split=chosen, streaming=True)
     except Exception as error:
         raise _unreachable(name, error) from error
     return dataset_input(found, name, parts[1])
@@ -98,6 +100,14 @@ def _library(what: str) -> Any:
     return datasets
 
 
+def _ask(repository: str) -> None:
+    """One quick question first: loading would retry for half a minute where no hub is."""
+    from huggingface_hub import HfApi, constants
+
+    if not constants.HF_HUB_OFFLINE:
+        HfApi().dataset_info(repository, timeout=10)
+
+
 def _unreachable(name: str, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(f"{name}: cannot be read from the hub: {reason} Check the name and the connection.")
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return DataError(f"{name}: cannot be read from the hub: {reason}. Check the name and the connection.")

@@ -55,11 +55,10 @@ def read(paths: Sequence[str | Path], options: ReadOptions = ReadOptions()) -> R
     """
     if not paths:
         raise DataError("no files were given.")
-    if (
-        not hub.is_hub_name(paths[0])
-        and Path(paths[0]).is_dir()
-        and (options.layout == BEIR or beir.is_folder(Path(paths[0])))
-    ):
+    folder = None if hub.is_hub_name(paths[0]) else Path(paths[0])
+    if folder is not None and folder.is_dir() and (options.layout == BEIR or beir.is_folder(folder)):
+        if options.layout not in (None, BEIR):
+            raise LayoutError(f"{folder}: is a BEIR collection, and no rows of layout '{options.layout}'.")
         return _read_beir([Path(path) for path in paths], options)
     if options.layout == BEIR:
         raise LayoutError(

@@ -118,14 +118,27 @@ class Judgements:
         codes = side.fields["id"].dictionary_encode().indices.to_numpy(zero_copy_only=False)
         _, first = np.unique(side.rows * (int(codes.max(initial=0)) + 1) + codes, return_index=True)
         out.lose("repeated positives", len(side) - len(first))
-        score = side.fields["score"].to_numpy(zero_copy_only=False)
-        grade = np.isfinite(score) & (score > 0) & (score == np.floor(score)) & (score < 2**31)
-        out.lose("score", int((np.isfinite(score) & ~grade).sum()))
+        out.lose("score", len(side) - side.fields["score"].null_count)
         names = out.query_id.take(pa.array(side.rows)).to_pylist()
         documents = side.fields["id"].to_pylist()
+        grades = [
+            grade
+            for extra, many in zip(out.extra, side.lengths, strict=True)
+            for grade in _grades(extra, many)
+        ]
         for at in np.sort(first):
-            value = int(score[at]) if grade[at] else 1
-            self._qrels.write(f"{names[at]}\t{documents[at]}\t{value}\n".encode())
+            self._qrels.write(f"{names[at]}\t{documents[at]}\t{grades[at]}\n".encode())
+
+
+def _grades(extra: dict[str, Any], many: int) -> list[float]:
+    """The grades of the positives of a row; 1 where there are none, or not one for each."""
+    grades = extra.get("grades")
+    fits = (
+        isinstance(grades, list)
+        and len(grades) == many
+        and all(type(g) in (int, float) and g > 0 for g in grades)
+    )
+    return grades if isinstance(grades, list) and fits else [1] * int(many)
 
 
 def _rankable(out: Outgoing) -> Documents:

@@ -226,7 +226,7 @@ def _write_beir(folder: Path, batches: Batches, tally: _Tally, progress: Progres
         texts, judgements = Texts(folder, BEIR, stack), Judgements(folder, stack)
         for opened in _opened(batches, tally):
             out = with_ids(opened)
-            count_losses(out, _BEIR_HOLDS, ())
+            count_losses(out, _BEIR_HOLDS, ("grades",))
             texts.add(out)
             judgements.add(out)
             tally.rows += len(out.query)

@@ -24,6 +24,7 @@ from eci.scoring import refuse_unusable
 from eci.types import Flags, Integers, Progress, Role, Vectors, silent
 
 _FIRST_SIZE = 1 << 28
+_FULL = 1 << 20
 _FILE = "data.mdb"
 
 
@@ -181,12 +182,15 @@ class EmbeddingCache:
         except (self._lmdb.MapFullError, self._lmdb.MapResizedError) as error:
             raise _NeedsRoom from error
         except (OSError, self._lmdb.Error) as error:
-            if "No space left" in str(error):
+            # LMDB reports a full disk as an input/output error once part of a page has been written.
+            if action == "written" and shutil.disk_usage(self.folder).free < _FULL:
                 raise CacheError(
-                    f"No space left for the embedding cache in {self.folder}. Free some, or point ECI_CACHE "
+                    f"No space left for the embedding cache {self.folder}. Free some, or point ECI_CACHE "
                     "at another disk; what is cached stays."
                 ) from error
-            if isinstance(error, OSError | self._lmdb.ReadonlyError | self._lmdb.LockError):
+            if action == "written" or isinstance(
+                error, OSError | self._lmdb.ReadonlyError | self._lmdb.LockError
+            ):
                 raise CacheError(
                     f"The embedding cache {self.folder} cannot be {action} ({error}). Point ECI_CACHE at a "
                     "folder you can write to, or pass --no-cache."
