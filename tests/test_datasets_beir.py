@@ -10,7 +10,7 @@ from eci.datasets import ReadOptions, read
 from eci.errors import DataError, LayoutError
 
 CORPUS = {"d1": "one", "d2": "two", "d3": "", "d4": "four", "q2": "the query itself"}
-QUERIES = {"q1": "first", "q2": "second", "q3": "third"}
+QUERIES = {"q1": "first", "q2": "The  query itself", "q3": "third"}
 TRAIN = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td2\t1\nq3\tgone\t1\nq1\tgone\t1\n"
 BM25 = "q1 Q0 d2 1 9.5 bm25\nq1 Q0 d1 2 9 bm25\nq1 Q0 d3 3 8 bm25\nq2 Q0 q2 1 5 bm25\nq2 Q0 d4 2 4 bm25\n"
 
@@ -45,7 +45,7 @@ def test_example_by_hand(folder, tmp_path):
     found = read([folder, tmp_path / "bm25.trec"])
     rows = rows_of(found)
     assert found.layout == "beir"
-    assert [(r["query_id"], r["query"]) for r in rows] == [("q1", "first"), ("q2", "second")]
+    assert [(r["query_id"], r["query"]) for r in rows] == [("q1", "first"), ("q2", "The  query itself")]
     assert rows[0]["positives"] == [{"id": "d1", "title": "T", "text": "one", "score": None}]
     assert [r["extra"] for r in rows] == ['{"grades":[2]}', None]
     assert rows[0]["negatives"][1] == {
@@ -57,10 +57,18 @@ def test_example_by_hand(folder, tmp_path):
         "small: 2 of 5 judgements point to documents that the corpus lacks",
         "small: 1 of 3 queries have no positive in the corpus and are left out",
         "small: document text is title + ' ' + text",
-        "small: 1 of 5 entries of run 'bm25' have the id of the query itself and are left out",
+        "small: 1 of 5 entries of run 'bm25' are the query itself and are left out",
         "small: 1 of 5 entries of run 'bm25' are known positives and no negatives",
     ]
     assert [f["name"] for f in found.files] == ["corpus.jsonl", "queries.jsonl", "train.tsv", "bm25.trec"]
+
+
+def test_a_document_that_only_shares_the_number_of_the_query_stays(folder, tmp_path):
+    dump(folder / "corpus.jsonl", {**CORPUS, "q2": "something else", "q1": ""})
+    (tmp_path / "bm25.trec").write_text("q2 Q0 q2 1 5 bm25\nq2 Q0 d4 2 4 bm25\nq1 Q0 q1 1 3 bm25\n")
+    found = read([folder, tmp_path / "bm25.trec"])
+    assert [[n["id"] for n in row["negatives"]] for row in rows_of(found)] == [["q1"], ["q2", "d4"]]
+    assert not [note for note in found.notes if "itself" in note]
 
 
 def test_runs_of_three_columns_gzipped_and_with_blanks_and_labels(folder, tmp_path):

@@ -176,11 +176,11 @@ def _negatives(runs: list[pa.Table], judged: _Judged, corpus: Collection, tell: 
             len(run),
             f"entries of {_tag(run)} point to documents that the corpus lacks",
         )
-        itself = np.asarray(pc.equal(ids, documents))
+        itself = _itself(
+            np.asarray(pc.equal(ids, documents)) & asked & (document >= 0), judged, query, corpus, document
+        )
         tell.count(
-            int((asked & itself).sum()),
-            len(run),
-            f"entries of {_tag(run)} have the id of the query itself and are left out",
+            int(itself.sum()), len(run), f"entries of {_tag(run)} are the query itself and are left out"
         )
         keep = asked & (document >= 0) & ~itself
         pair = query * size + document
@@ -203,6 +203,20 @@ def _negatives(runs: list[pa.Table], judged: _Judged, corpus: Collection, tell: 
     table = pa.concat_tables([part[2] for part in parts]).take(pa.array(order))
     columns = {name: table[name].combine_chunks() for name in ("source", "rank", "score", "scorer")}
     return _Retrieved(query[order], np.concatenate([part[1] for part in parts])[order], columns)
+
+
+def _itself(same_id: Any, judged: _Judged, query: Integers, corpus: Collection, document: Integers) -> Any:
+    """Which entries under their query's own id also have its text (ArguAna); numbers may just coincide."""
+    found = same_id.copy()
+    for place in np.flatnonzero(same_id):
+        asked = _folded(judged.texts[int(query[place])].as_py())
+        text = _folded(corpus.take(document[place : place + 1])["text"][0].as_py())
+        found[place] = bool(text) and (asked in text or text in asked)
+    return found
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def _batches(
