@@ -289,7 +289,7 @@ def test_output_where_nothing_can_be_written(eci, rows_file, tmp_path):
 
 def test_ctrl_c_leaves_no_traceback_and_no_output(tmp_path):
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in make_rows(4000, {"a": 20})))
+    file.write_text("".join(json.dumps(row) + "\n" for row in make_rows(1500, {"a": 20})))
     started = subprocess.Popen(
         [*ECI, "score", str(file), "--encoder", "hashing", "-o", str(tmp_path / "result.json")],
         stdout=subprocess.PIPE,

@@ -47,10 +47,11 @@ def demo(output: Path, seed: int) -> None:
     from eci import api
     from eci.atomic import atomic_path
     from eci.cli.progress import StderrProgress
-    from eci.cli.score import describe, write_result
+    from eci.cli.score import describe
     from eci.datasets.docstrings import Collection, docstring_pairs
 
     began = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
     progress = StderrProgress()
     collection = Collection.of(docstring_pairs())
     click.echo(
@@ -61,12 +62,12 @@ def demo(output: Path, seed: int) -> None:
     with api.prepared_encoder(progress=progress) as encoder:
         vectors = _embed(collection, encoder)
         mined = _mine(collection, vectors, seed, encoder.describe()["name"])
-        output.mkdir(parents=True, exist_ok=True)
         rows = _rows(collection, mined)
         with atomic_path(output / "rows.parquet") as temporary:
             pq.write_table(rows, temporary, compression="zstd", dictionary_pagesize_limit=1 << 25)
         result = api.score(output / "rows.parquet", encoder, progress=progress)
-    write_result(result, output / "result.json")
+    with atomic_path(output / "result.json") as temporary:
+        temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(describe(result))
     click.echo("\nFive negatives worth reading:\n")
     for text in _worth_reading(collection, mined, vectors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,20 +89,24 @@ def score(
       eci score scifact/ bm25.trec dense.trec --encoder intfloat/e5-base-v2 -o result.json
     """  # noqa: D301
     from eci import api
+    from eci.atomic import atomic_path
     from eci.cli.progress import StderrProgress
 
-    result = api.score(
-        list(files),
-        encoder,
-        settings=_settings(options, reading),
-        reading=reading,
-        loading=_loading(options),
-        cache=not options["no_cache"],
-        progress=StderrProgress(),
-    )
-    result.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
-    if output is not None:
-        write_result(result, output)
+    settings, loading = _settings(options, reading), _loading(options)
+    # Opened first: a place that cannot be written to is told before the work, not after it.
+    with atomic_path(output) if output else nullcontext() as temporary:
+        result = api.score(
+            list(files),
+            encoder,
+            settings=settings,
+            reading=reading,
+            loading=loading,
+            cache=not options["no_cache"],
+            progress=StderrProgress(),
+        )
+        result.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
+        if temporary is not None:
+            temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(result.to_json() if as_json else describe(result))
 
 
@@ -135,14 +140,6 @@ def _loading(options: dict[str, Any]) -> Any:
         prompts[role] = text
     names = ("precision", "device", "revision", "truncate_dim", "max_seq_length", "trust_remote_code")
     return ModelOptions(prompts=prompts or None, **{name: options[name] for name in names})
-
-
-def write_result(result: ScoreResult, output: Path) -> None:
-    """Write the JSON of a result, whole or not at all."""
-    from eci.atomic import atomic_path
-
-    with atomic_path(output) as temporary:
-        temporary.write_text(result.to_json() + "\n", encoding="utf-8")
 
 
 def describe(result: ScoreResult) -> str:
