@@ -143,6 +143,7 @@ def test_folders_of_shards(tmp_path):
 
 
 def test_hub_names(tmp_path):
+    pytest.importorskip("datasets")
     with pytest.raises(DataError, match="a name on the hub is hf://owner/name"):
         read(["hf://only-one"])
 

@@ -276,15 +276,16 @@ class CachedEncoder:
         found, table = self.cache.get(fingerprint, digests)
         self.hits += int(found.sum())
         if not found.all():
-            self._encode_missing([unique[number] for number in np.flatnonzero(~found)], fingerprint, role)
+            missing = [unique[number] for number in np.flatnonzero(~found)]
+            self._encode_missing(missing, fingerprint, role, kept=len(unique) - len(missing))
             _, table = self.cache.get(fingerprint, digests)
         return table[[place[digest] for digest in asked]]
 
-    def _encode_missing(self, texts: list[str], fingerprint: bytes, role: Role) -> None:
+    def _encode_missing(self, texts: list[str], fingerprint: bytes, role: Role, kept: int) -> None:
         self.cache.register(fingerprint, {**self.encoder.describe(), "role": role})
         function = self.encoder.encode_query if role == "query" else self.encoder.encode_document
-        done = 0
-        self.progress(f"embedding {role} texts", 0, len(texts))
+        done, stage = 0, f"embedding {role} texts" + (f" ({kept:,} more are cached)" if kept else "")
+        self.progress(stage, 0, len(texts))
         for batch in self.encoder.plan(texts):
             chosen = [texts[place] for place in batch]
             vectors = function(chosen)
@@ -292,7 +293,7 @@ class CachedEncoder:
             self.cache.put(fingerprint, [_digest(text) for text in chosen], vectors)
             done += len(batch)
             self.encoded += len(batch)
-            self.progress(f"embedding {role} texts", done, len(texts))
+            self.progress(stage, done, len(texts))
 
 
 def _digest(text: str) -> bytes:
