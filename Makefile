@@ -47,10 +47,10 @@ format: install
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
 
-bench: install  ## long: every benchmark, results under benchmarks/results
-	$(BIN)/python benchmarks/score.py
+bench: demo  ## long: every benchmark, results under benchmarks/results
+	$(BIN)/python benchmarks/intervals.py demo/rows.parquet
 	$(BIN)/python benchmarks/convert.py
-	$(BIN)/python benchmarks/intervals.py
+	$(BIN)/python benchmarks/score.py  # needs ECI_DATA
 
 clean:
 	rm -rf $(VENV) .venv-numpy .venv-oldest demo .mypy_cache .pytest_cache .ruff_cache

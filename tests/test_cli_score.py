@@ -259,8 +259,11 @@ def test_all_bad_inputs_are_tried(tmp_path):
     assert list(bad_inputs(tmp_path)) == CASES
 
 
-def test_debug_shows_the_traceback(eci, tmp_path):
-    code, _, err = eci("--debug", "score", tmp_path / "absent.jsonl", "--encoder", "hashing")
+@pytest.mark.parametrize("place", [0, 4])
+def test_debug_shows_the_traceback_wherever_it_stands(eci, tmp_path, place):
+    arguments = ["score", tmp_path / "absent.jsonl", "--encoder", "hashing"]
+    arguments.insert(place, "--debug")
+    code, _, err = eci(*arguments)
     assert code == 1
     assert "Traceback (most recent call last)" in err
 
@@ -280,9 +283,40 @@ def test_disk_full_on_stdout_is_told(rows_file):
     assert "Traceback" not in done.stderr
 
 
+def test_two_inputs_of_one_name_are_not_silently_one_source(eci, tmp_path):
+    files = []
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        files.append(flagembedding(tmp_path / folder / "train.jsonl", make_rows(9, {folder: 3}), folder))
+    code, _, err = eci("score", *files, "--encoder", "hashing")
+    assert code == 1
+    assert "two inputs would both be the source 'train'. Name them with --source" in err
+    _, out, _ = eci("score", *files, "--encoder", "hashing", "--json", "--source", "x", "--source", "y")
+    assert {source["source"] for source in json.loads(out)["sources"]} == {"x", "y"}
+
+
+def test_why_no_negative_was_read_is_told(eci, tmp_path):
+    home = tmp_path / "small"
+    (home / "qrels").mkdir(parents=True)
+    (home / "corpus.jsonl").write_text('{"_id": "d", "title": "", "text": "t"}\n')
+    (home / "queries.jsonl").write_text('{"_id": "q", "text": "t"}\n')
+    (home / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    (tmp_path / "run.trec").write_text("q Q0 unknown 1 1.0 run\n")
+    _, _, err = eci("score", home, tmp_path / "run.trec", "--encoder", "hashing")
+    assert "No row has a negative. The reader noted: " in err
+    assert "1 of 1 entries of run 'run' point to documents that the corpus lacks" in err
+
+
+def test_options_that_would_be_ignored_are_refused(eci, rows_file):
+    code, _, err = eci("score", rows_file, "--encoder", "hashing", "--truncate-dim", "2")
+    assert code == 1
+    assert "Loading options are for models that are loaded by name" in err
+
+
 def test_output_where_nothing_can_be_written(eci, rows_file, tmp_path):
     code, _, err = eci("score", rows_file, "--encoder", "hashing", "-o", tmp_path / "absent" / "result.json")
     assert code == 1
+    assert "round" not in err, "told before the work, not after it"
     assert "absent" in err.splitlines()[-1]
     assert "unexpected" not in err
 
@@ -328,8 +362,9 @@ def test_cache_clear_asks_first(eci, monkeypatch):
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         code, _, err = eci("cache", "clear")
-    assert code == 130
+    assert code == 1
     assert "Delete all cached vectors in" in err
+    assert err.strip().endswith("Nothing was done.")
 
 
 @pytest.mark.model

@@ -63,6 +63,14 @@ def test_example_by_hand(folder, tmp_path):
     assert [f["name"] for f in found.files] == ["corpus.jsonl", "queries.jsonl", "train.tsv", "bm25.trec"]
 
 
+def test_two_runs_of_one_tag_are_not_silently_one_source(folder, tmp_path):
+    (tmp_path / "again.trec").write_text(BM25)
+    with pytest.raises(
+        DataError, match=r"bm25.trec and .*again.trec both hold the run 'bm25'. Name them apart"
+    ):
+        rows_of(read([folder, tmp_path / "bm25.trec", tmp_path / "again.trec"]))
+
+
 def test_a_document_that_only_shares_the_number_of_the_query_stays(folder, tmp_path):
     dump(folder / "corpus.jsonl", {**CORPUS, "q2": "something else", "q1": ""})
     (tmp_path / "bm25.trec").write_text("q2 Q0 q2 1 5 bm25\nq2 Q0 d4 2 4 bm25\nq1 Q0 q1 1 3 bm25\n")

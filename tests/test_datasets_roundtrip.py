@@ -328,12 +328,12 @@ def test_runs_hold_no_positives_and_nothing_twice(tmp_path):
     assert summary.losses == {
         "repeated positives": 1,
         "negatives that are positives of their query": 1,
-        "negatives with the id of their query": 1,
         "repeated negatives": 1,
     }
     found = merge_rows(pa.Table.from_batches(list(read([tmp_path / "out"])))).to_pylist()[0]["negatives"]
     assert [(n["source"], n["id"], n["rank"], n["score"]) for n in found] == [
         ("a/b c", "d1", 1, 1.0),
+        ("a/b c", "q", 2, 0.5),
         ("z", "d1", 1, 1.0),
     ]
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eci.decision import kendall, ranking
+from eci.metrics import BOUNDS
 from eci.models.hashing import HashingEncoder
 from eci.results import ScoreResult
 from eci.scoring import Settings, score
@@ -53,6 +54,72 @@ def test_decided_by_a_clear_difference_and_the_verdict_names_it():
     assert result.best.probability_best == 1.0
 
 
+def test_no_spread_over_few_queries_is_no_certainty():
+    rows = make_rows(2, {"b": 1})
+    for row in rows:
+        row["negatives"] = [{"source": "b", "text": row["query"]}, {"source": "a", "text": "nothing alike"}]
+    result = scored(rows, metric="signal")
+    assert result.best.source == "b"
+    assert not result.decided
+    assert result.verdict.endswith("so few queries decide nothing.")
+
+
+def test_the_error_is_shared_out_over_all_other_sources():
+    result = scored(make_rows(60, {"a": 3, "b": 5, "c": 6, "d": 4}))
+    assert [entry["confidence"] for entry in result.comparisons] == pytest.approx([1 - 0.05 / 3] * 3)
+
+
+def test_a_source_without_a_value_has_lost():
+    rows = make_rows(200, {"large": 8, "small": 1})
+    rows[0]["negatives"].append({"source": "rare", "text": "x"})
+    for row in rows:
+        row["positives"][0]["score"] = 2.0
+        for negative in row["negatives"]:
+            given = {"large": 1.0, "small": 0.0}.get(negative["source"])
+            negative["score"] = given if given is None else given + len(negative["text"]) / 1000
+    result = scored(rows, metric="reranker_score")
+    assert [entry.source for entry in result.sources] == ["large", "small", "rare"]
+    assert result.decided
+    assert result.best.probability_best > 0.99
+    assert math.isnan(result["rare"].probability_best)
+
+
+def test_one_lone_query_of_a_source_does_not_unsettle_the_others():
+    rows = make_rows(200, {"large": 8, "small": 1})
+    rows[0]["negatives"].append({"source": "rare", "text": "x"})
+    result = scored(rows, metric="capacity")
+    assert result["large"].probability_best == 1.0
+    assert result["small"].probability_best == 0.0
+    assert warned(result, "null: probability_best of rare")
+
+
+def test_warns_when_the_common_queries_put_another_source_first():
+    rows = make_rows(40, {"a": 2, "b": 4})
+    for row in rows[20:]:
+        row["negatives"] = [{"source": "a", "text": f"{n} more"} for n in range(9)]
+    result = scored(rows, metric="capacity")
+    assert result.best.source == "a"
+    assert warned(result, "Over the queries that every source covers, b ranks first instead.")
+
+
+def test_intervals_end_where_the_metric_does():
+    for entry in scored(make_rows(6, {"a": 2, "b": 3})).sources:
+        for name, estimate in entry.values.items():
+            low, high = BOUNDS.get(name, (0.0, math.inf))
+            if not math.isnan(estimate.low):
+                assert low <= estimate.low <= estimate.value <= estimate.high <= high, name
+
+
+def test_warns_of_empty_texts_and_counts_identical_ones_among_the_drawn_queries_only():
+    rows = make_rows(30, {"a": 3})
+    for row in rows:
+        row["negatives"][0]["text"] = row["positives"][0]["text"]
+    rows[3]["negatives"][1]["text"] = " "
+    result = scored(rows, sample=10)
+    assert result.data["identical_to_positive"] == {"a": 10}
+    assert warned(result, "Empty texts are among the queries and documents: 1.")
+
+
 def test_equal_sources_are_not_decided_and_share_the_first_place():
     rows = make_rows(60, {"a": 4})
     for row in rows:
@@ -61,6 +128,8 @@ def test_equal_sources_are_not_decided_and_share_the_first_place():
     assert not result.decided
     assert result.verdict == "Not decided between a and b by eci: a minus b is 0.0000 (0.0000 … 0.0000)."
     assert result.best.probability_best == pytest.approx(0.5)
+    constant = scored(rows, metric="capacity")
+    assert {entry["metric"] for entry in constant.baselines if math.isnan(entry["kendall"])} >= {"signal"}
 
 
 def test_one_source_has_nothing_to_be_compared_with():
@@ -75,7 +144,9 @@ def test_too_few_queries_for_an_interval_is_not_a_decision():
     assert not result.decided
     assert "no interval: too few queries" in result.verdict
     assert math.isnan(result.best.probability_best)
-    assert warned(result, "Only 1 queries: below 200 the intervals are too narrow")
+    assert warned(result, "null: probability_best of")
+    assert warned(result, "null: intervals of")
+    assert warned(result, "Only 1 query: below 200 the intervals are too narrow")
 
 
 def test_warns_when_n_differs_by_more_than_twice():
@@ -94,8 +165,11 @@ def test_warns_of_negatives_above_and_identical_to_a_positive():
 
 
 def test_warns_of_another_target_only():
-    assert warned(scored(make_rows(30), target="e5-base"), "Scored with hashing-64, to fine-tune e5-base")
-    assert not warned(scored(make_rows(30), target="hashing-64"), "to fine-tune")
+    assert warned(
+        scored(make_rows(30), target="e5-base"),
+        "Scored with hashing-64, to fine-tune e5-base: a ranking by another encoder",
+    )
+    assert not warned(scored(make_rows(30), target="org/Hashing-64"), "to fine-tune")
     assert not warned(scored(make_rows(30)), "to fine-tune")
 
 
@@ -141,6 +215,11 @@ def test_json_round_trip_and_frame_and_repr():
 def test_other_json_is_refused(text, found):
     with pytest.raises(ValueError, match=f"schema 'eci.score/1', found {found}"):
         ScoreResult.from_json(text)
+
+
+def test_json_that_lacks_something_is_refused():
+    with pytest.raises(ValueError, match="has the keys baselines, comparisons, data, decided,"):
+        ScoreResult.from_json('{"schema": "eci.score/1"}')
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=7))

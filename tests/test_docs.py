@@ -44,3 +44,46 @@ def test_commands_and_options_that_are_shown_exist(page):
                 assert argument.split("=")[0] in options | {"--help", "--yes", "--json"}, (
                     f"{page.name}: eci {line}"
                 )
+
+
+def test_examples_in_the_documentation_give_what_they_show():
+    import doctest
+
+    import eci
+
+    page = ROOT / "docs" / "metrics.md"
+    text = page.read_text(encoding="utf-8").replace("```", "")
+    examples = doctest.DocTestParser().get_doctest(text, {"eci": eci}, page.name, str(page), 0)
+    outcome = doctest.DocTestRunner().run(examples)
+    assert outcome.attempted >= 1
+    assert outcome.failed == 0
+
+
+def test_python_in_the_readme_runs(tmp_path, monkeypatch):
+    import json
+
+    import eci
+    from fakes import make_rows
+
+    rows = [
+        json.dumps({**row, "negatives": row["negatives"][:3]}) + "\n" for row in make_rows(10, {"train": 3})
+    ]
+    for name in ("train", "bm25", "dense"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows).replace('"train"', f'"{name}"'))
+    monkeypatch.chdir(tmp_path)
+    score = eci.score
+    # The weights of the models that it names are not at hand; everything else is as shown.
+    monkeypatch.setattr(
+        eci,
+        "score",
+        lambda rows, *_, settings=None, **__: score(rows, "hashing", settings=settings),
+        raising=False,
+    )
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"eci": eci})
+    assert (
+        eci.ScoreResult.from_json((tmp_path / "result.json").read_text(encoding="utf-8")).best.source
+        == "train"
+    )

@@ -96,6 +96,12 @@ def test_identical_ignores_case_and_white_space_and_other_queries():
     assert examples.identical().tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize("label", ["", "  ", "e\x1b[31mvil", "two\nlines"])
+def test_labels_that_would_garble_a_terminal_are_refused(label):
+    with pytest.raises(DataError, match="is empty or holds control characters. Name it with --source"):
+        examples_of([row("1", "a", ["p"], [(label, "n")])])
+
+
 def test_no_rows_and_no_positive_are_refused_by_name():
     with pytest.raises(DataError, match="no rows"):
         Examples.from_batches([])

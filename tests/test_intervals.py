@@ -77,3 +77,13 @@ def test_one_group_gives_no_interval_and_no_probability():
     jackknife = Jackknife.of(replicates, np.eye(GROUPS, dtype=np.int64)[0] * 7)
     assert np.isnan(jackknife.half_widths()).all()
     assert np.isnan(jackknife.probability_first()).all()
+
+
+def test_a_source_without_an_interval_takes_no_part_in_the_first_place():
+    _, _, replicates, sizes = grouped(np.random.default_rng(4), 300, shift=1.0)
+    lone = np.full((1, 1 + GROUPS), 9.0)
+    lone[0, 3] = np.nan
+    probability = Jackknife.of(np.vstack([replicates, lone]), sizes).probability_first()
+    assert probability[0] > 0.999
+    assert np.isnan(probability[2])
+    assert np.isnan(Jackknife.of(replicates[:1], sizes).probability_first()).all()

@@ -198,6 +198,27 @@ def test_eci_score_readings():
         eci_score(positive, negative, margin="mean", average="query")
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_similarities_that_are_no_numbers_are_refused_and_named(bad):
+    with pytest.raises(ValueError, match="query 1 has a negative whose similarity is not a finite number"):
+        metrics.evaluate([[0.9], [0.9]], [[0.5], [0.1, bad]])
+    with pytest.raises(ValueError, match="query 0 has a positive whose"):
+        eci_score([[bad], [0.9]], [[0.5], [0.1]])
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, 1e-5])
+def test_temperatures_that_overflow_are_refused(temperature):
+    with pytest.raises(ValueError, match="temperature lies between 0.002 and 100"):
+        metrics.evaluate([[0.9]], [[0.5]], temperature=temperature)
+
+
+@given(rows)
+def test_values_lie_within_their_stated_bounds(examples):
+    for name, value in metrics.evaluate(*zip(*examples, strict=True)).items():
+        low, high = metrics.BOUNDS.get(name, (0.0, math.inf))
+        assert math.isnan(value) or low - 1e-12 <= value <= high + 1e-12, name
+
+
 def test_a_query_without_positive_is_refused():
     with pytest.raises(ValueError, match="query 1 has no positive"):
         metrics.evaluate([[0.9], []], [[0.5], [0.3]])

@@ -33,7 +33,15 @@ def test_bm25_finds_words_and_leaves_known_positives_out():
 
 def test_bm25_returns_what_the_corpus_has():
     known = Ragged.from_lengths(np.array([0, 1]), [2])
-    assert sorted(rows(mine_bm25(["fox"], CORPUS, known, 50))[0]) == [2, 3, 4, 5]
+    assert sorted(rows(mine_bm25(["fox sleep markets bark"], CORPUS, known, 50))[0]) == [2, 3, 4, 5]
+
+
+def test_bm25_finds_nothing_where_no_word_is_shared():
+    none = Ragged.from_lengths(np.array([], dtype=np.int64), [0, 0])
+    ranking = mine_bm25(["fox", "zebra"], CORPUS, none, 50)
+    assert sorted(rows(ranking)[0]) == [0, 1, 4]
+    assert rows(ranking)[1] == []
+    assert len(ranking.scores) == 3
 
 
 def test_dense_equals_a_full_sort_without_known_positives():

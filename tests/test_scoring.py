@@ -218,6 +218,29 @@ def test_an_encoder_of_the_wrong_shape_is_refused():
         score(examples_of(make_rows(5)), Flat())
 
 
+@pytest.mark.parametrize("encoder", [None, object()])
+def test_what_cannot_encode_is_refused(encoder):
+    with pytest.raises(
+        EncoderError, match="is no encoder: it needs the methods encode_query and encode_document"
+    ):
+        score(examples_of(make_rows(3)), encoder)
+
+
+def test_texts_in_the_place_of_vectors_and_two_dimensions_are_refused():
+    class Words(HashingEncoder):
+        def encode_query(self, texts):
+            return np.array([["a", "b"] for _ in texts])
+
+    class Uneven(HashingEncoder):
+        def encode_document(self, texts):
+            return super().encode_query(texts)[:, :-1]
+
+    with pytest.raises(EncoderError, match="values in the place of numbers"):
+        score(examples_of(make_rows(3)), Words())
+    with pytest.raises(EncoderError, match="queries of 256 dimensions and documents of 255"):
+        score(examples_of(make_rows(3)), Uneven())
+
+
 def test_scale_of_vectors_is_irrelevant():
     class Scaled(HashingEncoder):
         def encode_query(self, texts):
@@ -241,6 +264,7 @@ def test_rows_without_any_negative_are_refused():
         ({"metric": "ecy"}, "Unknown metric 'ecy'. Known: eci, "),
         ({"sample": 5, "until_decided": True}, "excludes until_decided"),
         ({"sample": 0}, "at least 1"),
+        ({"sample": 2.5}, "whole number"),
         ({"confidence": 1.0}, "between 0 and 1"),
         ({"temperature": 0.0}, "temperature"),
     ],

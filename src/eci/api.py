@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from eci import scoring
 from eci.datasets import ReadOptions, from_object, read
+from eci.errors import DataError, EciError
 from eci.examples import Examples
 from eci.models import bundled
 from eci.models.hashing import HashingEncoder
@@ -27,7 +30,7 @@ def score(
     settings: Settings | None = None,
     reading: ReadOptions | None = None,
     loading: ModelOptions | None = None,
-    cache: bool | Path = True,
+    cache: bool | str | Path = True,
     progress: Progress = silent,
 ) -> ScoreResult:
     """Score the sources of hard negatives in `rows` with a frozen encoder.
@@ -41,7 +44,7 @@ def score(
         ``encode_query`` and ``encode_document``, such as a ``SentenceTransformer``.
     settings, reading, loading : optional
         How to score, how to read the rows, how to load the model.
-    cache : bool or Path
+    cache : bool, str or Path
         Whether to keep vectors on disk, or where.
     progress : Progress
 
@@ -55,11 +58,18 @@ def score(
     EciError
         Rows, model or cache cannot be used; the message says what to do.
     """
-    read_rows = _read(rows, reading or ReadOptions())
+    reading = reading or ReadOptions()
+    read_rows = _read(rows, reading)
     progress("reading rows", 0, 0)
     examples = Examples.from_batches(read_rows)
+    if not examples.sources and read_rows.notes:
+        raise DataError(f"No row has a negative. The reader noted: {'; '.join(read_rows.notes)}.")
     with prepared_encoder(encoder, loading, cache, progress) as ready:
         result = scoring.score(examples, ready, settings, progress)
+    result.settings["reading"] = {
+        key: str(value) if isinstance(value, Path) else value for key, value in asdict(reading).items()
+    }
+    result.settings["loading"] = asdict(loading or ModelOptions())
     result.data.update(layout=read_rows.layout, files=read_rows.fingerprint(), notes=list(read_rows.notes))
     result.settings["versions"] = {
         "python": platform.python_version(),
@@ -80,18 +90,22 @@ def _read(rows: Any, options: ReadOptions) -> Any:
 def prepared_encoder(
     encoder: str | Encoder = bundled.NAME,
     loading: ModelOptions | None = None,
-    cache: bool | Path = True,
+    cache: bool | str | Path = True,
     progress: Progress = silent,
 ) -> Iterator[Any]:
     """An encoder ready for scoring, with its cache opened and closed again; see `score`."""
     loading = loading or ModelOptions()
+    library = sys.modules.get("sentence_transformers")
+    loaded = library is not None and isinstance(encoder, library.SentenceTransformer)
+    if (encoder == "hashing" or not isinstance(encoder, str)) and loading != ModelOptions(loading.precision):
+        raise EciError("Loading options are for models that are loaded by name; this encoder has its own.")
     if encoder == "hashing":
         yield HashingEncoder()
         return
     if isinstance(encoder, str):
         progress(f"loading {encoder}", 0, 0)
         planned = SentenceTransformerEncoder.load(encoder, loading)
-    elif type(encoder).__module__.startswith("sentence_transformers."):
+    elif loaded:
         planned = SentenceTransformerEncoder(encoder, _name(encoder), loading.precision)
     else:
         yield encoder
@@ -102,7 +116,7 @@ def prepared_encoder(
         with temporary_cache() as kept:
             yield CachedEncoder(planned, kept, progress)
         return
-    opened = EmbeddingCache(None if cache is True else cache)
+    opened = EmbeddingCache(None if cache is True else Path(cache))
     try:
         yield CachedEncoder(planned, opened, progress)
     finally:

@@ -12,7 +12,7 @@ import numpy as np
 
 from eci import metrics
 from eci.intervals import Jackknife
-from eci.results import Estimate, ScoreResult, SourceResult, number
+from eci.results import Estimate, ScoreResult, SourceResult, count, number
 from eci.tally import GROUPS, Tally
 from eci.types import Floats, Integers
 
@@ -29,6 +29,8 @@ BASELINES = (
     "lexical_overlap_query",
 )
 
+# Queries in fewer groups than this decide nothing: their spread says too little, or by chance is 0.
+_FEWEST_GROUPS = 10
 # Fewer queries than this, and 95 % intervals hold the truth less often: benchmarks/intervals.py.
 _FEW = 200
 
@@ -127,7 +129,8 @@ def decide(scores: Scores, metric: str, confidence: float) -> Decision:
             }
         )
         # A source without any value has lost; one without an interval has not.
-        if not difference - half > 0 and not math.isnan(replicates[other, 0]):
+        separated = difference - half > 0 and jackknife.groups >= _FEWEST_GROUPS
+        if not separated and not math.isnan(replicates[other, 0]):
             rivals.append(other)
     return Decision(metric, order, jackknife, tuple(comparisons), tuple(rivals))
 
@@ -202,11 +205,19 @@ def _estimates(values: list[dict[str, Floats]], sizes: Integers) -> list[dict[st
         half = jackknife.half_widths()
         found.append(
             {
-                name: Estimate(float(value), float(value - width), float(value + width))
+                name: _estimate(name, float(value), float(width))
                 for name, value, width in zip(metrics.NAMES, jackknife.values, half, strict=True)
             }
         )
     return found
+
+
+def _estimate(name: str, value: float, width: float) -> Estimate:
+    """A value with its interval, which ends where the metric does."""
+    least, most = metrics.BOUNDS.get(name, (0.0, math.inf))
+    if math.isnan(width):
+        return Estimate(value, math.nan, math.nan)
+    return Estimate(value, min(max(value - width, least), value), max(min(value + width, most), value))
 
 
 def _verdict(scores: Scores, decision: Decision) -> str:
@@ -225,6 +236,8 @@ def _verdict(scores: Scores, decision: Decision) -> str:
         )
     rivals = [scores.sources[place] for place in decision.rivals]
     told = "; ".join(f"{first} minus {rival} is {_difference(beside[rival])}" for rival in rivals[:3])
+    if decision.jackknife.groups < _FEWEST_GROUPS:
+        told += "; so few queries decide nothing"
     return f"Not decided between {first} and {_list(rivals)} by {metric}: {told}."
 
 
@@ -257,18 +270,35 @@ def _warnings(
     queries = int(scores.group_sizes.sum())
     if queries < _FEW:
         found.append(
-            f"Only {queries:,} queries: below {_FEW} the intervals are too narrow (docs/metrics.md)."
+            f"Only {count(queries, 'query')}: below {_FEW} the intervals are too narrow (docs/metrics.md)."
         )
     encoder = provenance["encoder"]
-    if encoder["target"] != encoder["name"]:
+    if _model(encoder["target"]) != _model(encoder["name"]):
         found.append(
-            f"Scored with {encoder['name']}, to fine-tune {encoder['target']}: rankings by an encoder of "
-            "another family need not hold for it."
+            f"Scored with {encoder['name']}, to fine-tune {encoder['target']}: a ranking by another encoder, "
+            "above all of another family, need not hold for it."
         )
+    return found + _null_warnings(sources)
+
+
+def _model(name: str) -> str:
+    return name.rsplit("/", 1)[-1].lower()
+
+
+def _null_warnings(sources: list[SourceResult]) -> list[str]:
+    found = []
     for name in metrics.NAMES:
         lacking = [entry.source for entry in sources if math.isnan(entry.values[name].value)]
         if lacking:
             found.append(f"null: {name} of {_list(lacking)}: {_REASONS.get(name, 'no query has negatives')}.")
+    bare = [entry.source for entry in sources if math.isnan(entry.values["signal"].low)]
+    if bare:
+        found.append(f"null: intervals of {_list(bare)}: its queries lie in fewer than two jackknife groups.")
+    unsure = [entry.source for entry in sources if math.isnan(entry.probability_best)]
+    if unsure:
+        found.append(
+            f"null: probability_best of {_list(unsure)}: no interval, or no other source to compare with."
+        )
     return found
 
 
@@ -310,7 +340,9 @@ def _label_warnings(sources: list[SourceResult], data: dict[str, Any]) -> list[s
     told = [f"{source} {rate:.1%}" for source, rate in above.items() if rate > 0]
     if told:
         found.append(f"Negatives above their positive, perhaps false negatives: {', '.join(told)}.")
-    equal = [f"{source} {count:,}" for source, count in data["identical_to_positive"].items() if count]
+    equal = [f"{source} {times:,}" for source, times in data["identical_to_positive"].items() if times]
     if equal:
         found.append(f"Negatives identical to a positive of their query: {', '.join(equal)}. Remove them.")
+    if data["empty_texts"]:
+        found.append(f"Empty texts are among the queries and documents: {data['empty_texts']:,}.")
     return found

@@ -89,8 +89,8 @@ class Examples:
     def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> Examples:
         """Intern canonical rows; rows that share a query become one.
 
-        Within a query, a positive counts once, and a negative of one source that an earlier row of
-        the query already has is not counted again.
+        A positive, or a negative of one source, that an earlier row of the query already has is not
+        counted again; repetitions within a row stay.
 
         Raises
         ------
@@ -180,6 +180,11 @@ class _Interner:
     def examples(self) -> Examples:
         if not self.query_of_row:
             raise DataError("The input has no rows. Expected at least one query with a positive.")
+        for label in self.source_numbers:
+            if not label.strip() or not label.isprintable():
+                raise DataError(
+                    f"The source label {label!r} is empty or holds control characters. Name it with --source."
+                )
         query = np.array(self.query_of_row, dtype=np.int64)
         labels = sorted(self.source_numbers)
         rank = {label: place for place, label in enumerate(labels)}

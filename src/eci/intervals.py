@@ -69,21 +69,22 @@ class Jackknife:
     def probability_first(self, seed: int = 0) -> Floats:
         """Probability that each source has the largest value, of shape (S,); ties share it.
 
-        Seeded draws from the multivariate t distribution around the values; NaN where an interval
-        is undefined.
+        Seeded draws from the multivariate t distribution around the values. Sources without an interval
+        get NaN and take no part; so does a source that has none to compare with.
         """
-        if len(self.values) == 1:
-            return np.ones(1)
-        if not (np.all(np.isfinite(self.covariance)) and np.all(np.isfinite(self.values))):
-            return np.full(len(self.values), np.nan)
+        probability = np.full(len(self.values), np.nan)
+        known = np.flatnonzero(np.isfinite(self.values) & np.isfinite(np.diag(self.covariance)))
+        if len(known) < 2:
+            return probability
         rng = np.random.default_rng(seed)
-        spread, axes = np.linalg.eigh(self.covariance)
+        spread, axes = np.linalg.eigh(self.covariance[np.ix_(known, known)])
         root = axes * np.sqrt(np.maximum(spread, 0.0))
-        normal = rng.standard_normal((_DRAWS, len(self.values)))
+        normal = rng.standard_normal((_DRAWS, len(known)))
         scale = np.sqrt((self.groups - 1) / rng.chisquare(self.groups - 1, size=(_DRAWS, 1)))
-        draws = self.values + scale * (normal @ root.T)
+        draws = self.values[known] + scale * (normal @ root.T)
         first = draws == draws.max(axis=1, keepdims=True)
-        return np.asarray((first / first.sum(axis=1, keepdims=True)).mean(axis=0))
+        probability[known] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+        return probability
 
 
 def student_quantile(probability: float, freedom: int) -> float:

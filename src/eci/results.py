@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+from unicodedata import east_asian_width
 
 SCHEMA = "eci.score/1"
 
@@ -110,8 +111,8 @@ class ScoreResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists in the form ``eci.score/1``; undefined numbers are None."""
-        fields: dict[str, Any] = _plain(asdict(self))
-        return {"schema": SCHEMA, **fields}
+        plain: dict[str, Any] = _plain(asdict(self))
+        return {"schema": SCHEMA, **plain}
 
     def to_json(self, indent: int | None = 2) -> str:
         """The result as JSON text (``eci.score/1``)."""
@@ -130,6 +131,9 @@ class ScoreResult:
         found = loaded.get("schema") if isinstance(loaded, dict) else type(loaded).__name__
         if found != SCHEMA:
             raise ValueError(f"expected a result of schema {SCHEMA!r}, found {found!r}")
+        lacking = {entry.name for entry in fields(cls)} - loaded.keys()
+        if lacking:
+            raise ValueError(f"a result of schema {SCHEMA!r} has the keys {', '.join(sorted(lacking))} too")
         sources = tuple(_source(entry) for entry in loaded.pop("sources"))
         for name in ("comparisons", "baselines", "warnings"):
             loaded[name] = tuple(loaded[name])
@@ -156,10 +160,10 @@ class ScoreResult:
         metric = str(self.settings.get("metric", "eci"))
         rows = [tuple(heading.format(metric=metric) for heading in _HEADINGS)]
         rows += [_row(entry, metric) for entry in self.sources]
-        widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADINGS))]
+        widths = [max(_width(row[place]) for row in rows) for place in range(len(_HEADINGS))]
         lines = [
             "  ".join(
-                cell.ljust(width) if place == 1 else cell.rjust(width)
+                cell + " " * (width - _width(cell)) if place == 1 else cell.rjust(width)
                 for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
@@ -191,11 +195,22 @@ def _row(entry: SourceResult, metric: str) -> tuple[str, ...]:
     )
 
 
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes; East Asian characters take two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
 def number(value: float, digits: int = 4) -> str:
     """A number for people; "–" where it is undefined, scientific where it is large."""
     if math.isnan(value):
         return "–"
     return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.3e}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 query", "2 queries"."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _plain(value: Any) -> Any:

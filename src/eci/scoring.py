@@ -61,10 +61,15 @@ class Settings:
     def __post_init__(self) -> None:
         if self.metric not in metrics.NAMES:
             raise EciError(f"Unknown metric {self.metric!r}. Known: {', '.join(metrics.NAMES)}")
-        if self.sample is not None and (self.until_decided or self.sample < 1):
-            raise EciError("sample is a number of queries, at least 1, and excludes until_decided")
-        if not 0 < self.confidence < 1 or not self.temperature > 0 or self.batch_rows < 1:
-            raise EciError("confidence lies between 0 and 1, temperature above 0, batch_rows at 1 or more")
+        if self.sample is not None and (
+            self.until_decided or not isinstance(self.sample, int) or self.sample < 1
+        ):
+            raise EciError("sample is a whole number of queries, at least 1, and excludes until_decided")
+        low, high = metrics.TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise EciError(f"temperature lies between {low} and {high}, got {self.temperature}")
+        if not 0 < self.confidence < 1 or self.batch_rows < 1:
+            raise EciError("confidence lies between 0 and 1, batch_rows at 1 or more")
 
 
 def score(
@@ -102,7 +107,7 @@ def score(
         progress("round", scores.look, scores.looks)
         if decision.decided:
             break
-    described: dict[str, Any] = getattr(encoder, "describe", lambda: {"name": type(encoder).__name__})()
+    described: dict[str, Any] = {"name": type(encoder).__name__, **getattr(encoder, "describe", dict)()}
     return summarise(
         scores,
         decision,
@@ -126,13 +131,15 @@ def _settings_record(settings: Settings, scores: Scores) -> dict[str, Any]:
 
 
 def _data_record(examples: Examples, scorer: Scorer) -> dict[str, Any]:
-    identical = np.bincount(examples.source[examples.identical()], minlength=len(examples.sources))
+    drawn = np.repeat(scorer.drawn, examples.negatives.lengths)
+    identical = np.bincount(examples.source[examples.identical() & drawn], minlength=len(examples.sources))
     return {
         "rows": examples.rows,
         "queries": len(examples.queries),
         "documents": len(examples.documents),
         "negatives": len(examples.source),
         "identical_to_positive": dict(zip(examples.sources, identical.tolist(), strict=True)),
+        "empty_texts": sum(not text.strip() for text in (*examples.queries, *examples.documents)),
         "embedded": scorer.embedded,
     }
 
@@ -144,6 +151,11 @@ class Scorer:
         if not examples.sources:
             raise EciError(
                 "No row has a negative. Scoring compares sources of hard negatives; the rows hold none."
+            )
+        if not isinstance(encoder, Encoder):
+            raise EncoderError(
+                f"{type(encoder).__name__} is no encoder: it needs the methods encode_query and "
+                "encode_document."
             )
         self.examples = examples
         self.settings = settings
@@ -213,6 +225,11 @@ class Scorer:
             )
 
     @property
+    def drawn(self) -> Flags:
+        """Which queries have been scored so far, of shape (Q,)."""
+        return self._embedded.has_query
+
+    @property
     def embedded(self) -> dict[str, int]:
         """How many texts were asked of the encoder, by role."""
         return self._embedded.asked
@@ -224,14 +241,14 @@ class _Embedded:
     def __init__(self, examples: Examples, encoder: Encoder) -> None:
         self._examples = examples
         self._encoder = encoder
-        self._has_query = np.zeros(len(examples.queries), dtype=np.bool_)
+        self.has_query = np.zeros(len(examples.queries), dtype=np.bool_)
         self._has_document = np.zeros(len(examples.documents), dtype=np.bool_)
         self.queries: Vectors = np.empty((0, 0), dtype=np.float32)
         self.documents: Vectors = np.empty((0, 0), dtype=np.float32)
 
     @property
     def asked(self) -> dict[str, int]:
-        return {"queries": int(self._has_query.sum()), "documents": int(self._has_document.sum())}
+        return {"queries": int(self.has_query.sum()), "documents": int(self._has_document.sum())}
 
     def prepare(self, queries: Integers) -> None:
         """Embed what the given queries need and what is not embedded yet."""
@@ -240,9 +257,14 @@ class _Embedded:
         for rows in (examples.positives, examples.negatives):
             needed[rows.take(queries).values] = True
         self.queries = self._fill(self.queries, examples.queries, queries, "query")
-        self._has_query[queries] = True
+        self.has_query[queries] = True
         new = np.flatnonzero(needed & ~self._has_document)
         self.documents = self._fill(self.documents, examples.documents, new, "document")
+        if self.queries.shape[1] != self.documents.shape[1]:
+            raise EncoderError(
+                f"The encoder gave queries of {self.queries.shape[1]} dimensions and documents of "
+                f"{self.documents.shape[1]}; a cosine needs the same."
+            )
         self._has_document[new] = True
 
     def _fill(self, table: Vectors, texts: tuple[str, ...], new: Integers, role: Role) -> Vectors:
@@ -266,6 +288,8 @@ def encode(encoder: Encoder, texts: list[str], role: Role) -> Vectors:
     """
     function = encoder.encode_query if role == "query" else encoder.encode_document
     vectors = np.asarray(function(texts))
+    if vectors.dtype.kind not in "fiu":
+        raise EncoderError(f"The encoder gave {vectors.dtype} values in the place of numbers.")
     if vectors.ndim != 2 or len(vectors) != len(texts):
         raise EncoderError(
             f"The encoder gave an array of shape {vectors.shape} for {len(texts)} texts; "

@@ -1,8 +1,8 @@
 """Sums over queries, kept per group of queries: the whole state of a metric.
 
 Tallies add, over batches, files and machines, and the sums are exact: every float64 addend is a whole
-number of units of 2⁻¹¹²⁶ and is added as that integer. Batch size and order therefore change no digit
-of a result.
+number of units of 2⁻¹¹²⁶ and is added as that integer. The size of batches and the order of
+queries therefore change no digit of a result.
 """
 
 from __future__ import annotations

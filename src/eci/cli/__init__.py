@@ -45,15 +45,20 @@ def run() -> None:
     """Entry point of the command ``eci``."""
     debug = "--debug" in sys.argv
     try:
-        main.main(standalone_mode=False)
+        # Anywhere on the line: whoever is asked to repeat a command with it appends it.
+        main.main([argument for argument in sys.argv[1:] if argument != "--debug"], standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.UsageError as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        _say("Interrupted. Nothing was left under the output's name; vectors already cached are kept.", debug)
-        sys.exit(130)
+    except click.Abort as error:
+        if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            _say("Nothing was done.", debug)
+            sys.exit(1)
+        _interrupted(debug)
+    except KeyboardInterrupt:
+        _interrupted(debug)
     except BrokenPipeError:
         # The reader of our output has gone; without this, the interpreter complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,6 +79,11 @@ def run() -> None:
             debug,
         )
         sys.exit(1)
+
+
+def _interrupted(debug: bool) -> None:
+    _say("Interrupted. Nothing was left under the output's name; vectors already cached are kept.", debug)
+    sys.exit(130)
 
 
 def _say(message: str, debug: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import nullcontext
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     "--temperature",
     default=0.05,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0.002, 100),
     help="τ of the gradient norm and the InfoNCE loss.",
 )
 @click.option(
@@ -145,9 +146,11 @@ def _loading(options: dict[str, Any]) -> Any:
 def describe(result: ScoreResult) -> str:
     """The result for a person: leaderboard, verdict, baselines, what to be careful of, provenance."""
     encoder, data = result.encoder, result.data
-    scored = f"{result.settings['queries_scored']:,} of {data['queries']:,} queries"
+    from eci.results import count
+
+    scored = f"{result.settings['queries_scored']:,} of {count(data['queries'], 'query')}"
     parts = [
-        f"{scored}, {data['documents']:,} documents, {len(result.sources)} sources; "
+        f"{scored}, {count(data['documents'], 'document')}, {count(len(result.sources), 'source')}; "
         f"encoder {encoder['name']} ({encoder.get('precision', 'unknown precision')})",
         result.table(),
         result.verdict,
@@ -163,12 +166,10 @@ def describe(result: ScoreResult) -> str:
 
 def _baseline_lines(result: ScoreResult) -> str:
     metric = result.settings["metric"]
-    told = [
-        f"{entry['metric']}: {entry['first']} (τ {entry['kendall']:+.2f})"
-        if entry["kendall"] is not None and entry["kendall"] == entry["kendall"]
-        else f"{entry['metric']}: all equal"
-        for entry in result.baselines
-    ]
+    told = []
+    for entry in result.baselines:
+        tau = "–" if isnan(entry["kendall"]) else f"{entry['kendall']:+.2f}"
+        told.append(f"{entry['metric']}: {entry['first']} (τ {tau})")
     return (
         f"Simpler figures, what each puts first, and Kendall's τ of its ranking with {metric}:\n  "
         + "\n  ".join("; ".join(told[start : start + 3]) for start in range(0, len(told), 3))

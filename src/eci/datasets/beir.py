@@ -15,7 +15,7 @@ from eci.datasets.collection import Collection, beside
 from eci.datasets.columns import Documents, dumped, to_python
 from eci.datasets.files import CHUNK_BYTES, stem
 from eci.datasets.hub import choose_split
-from eci.datasets.identity import hashes
+from eci.datasets.identity import hashes, holds_query
 from eci.datasets.trec import read_qrels, read_run
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
@@ -82,6 +82,8 @@ def rows(
     """
     qrels = read_qrels(files.qrels)
     runs = [read_run(path, label) for path, label in zip(files.runs, labels, strict=True)]
+    if not any(labels):
+        _refuse_shared(runs, files.runs)
     named = [column for table in (qrels, *runs) for column in (table["document"],)]
     wanted = np.unique(np.concatenate([hashes(column) for column in named]))
     corpus, queries = Collection.load([files.corpus], wanted), Collection.load([files.queries])
@@ -209,14 +211,9 @@ def _itself(same_id: Any, judged: _Judged, query: Integers, corpus: Collection, 
     """Which entries under their query's own id also have its text (ArguAna); numbers may just coincide."""
     found = same_id.copy()
     for place in np.flatnonzero(same_id):
-        asked = _folded(judged.texts[int(query[place])].as_py())
-        text = _folded(corpus.take(document[place : place + 1])["text"][0].as_py())
-        found[place] = bool(text) and (asked in text or text in asked)
+        text = corpus.take(document[place : place + 1])["text"][0].as_py()
+        found[place] = holds_query(text, judged.texts[int(query[place])].as_py())
     return found
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _batches(
@@ -263,6 +260,18 @@ def _in(values: Integers, known: Integers) -> Any:
     if not len(known):
         return np.zeros(len(values), dtype=bool)
     return known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values
+
+
+def _refuse_shared(runs: list[pa.Table], paths: Sequence[Path]) -> None:
+    owner: dict[str, Path] = {}
+    for run, path in zip(runs, paths, strict=True):
+        for source in run["source"].unique().to_pylist():
+            if source in owner:
+                raise DataError(
+                    f"{owner[source]} and {path} both hold the run '{source}'. Name them apart with "
+                    "--source, once per run in order."
+                )
+            owner[source] = path
 
 
 def _tag(run: pa.Table) -> str:

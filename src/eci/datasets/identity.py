@@ -59,3 +59,9 @@ def text_hashes(title: pa.Array, text: pa.Array) -> NDArray[np.int64]:
         return hashes(text)
     with np.errstate(over="ignore"):
         return hashes(text) + hashes(title) * np.int64(0x5851F42D4C957F2D)
+
+
+def holds_query(document: str, query: str) -> bool:
+    """Whether a document under its query's own id is the query (ArguAna), or just shares its number."""
+    text, asked = (" ".join(each.lower().split()) for each in (document, query))
+    return bool(text) and (asked in text or text in asked)

@@ -126,6 +126,8 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
         raise DataError(f"{inputs[0].where or 'the input'}: has no rows.")
     layout, _ = bound(first, options.layout)
     labels = _labels([each.label for each in inputs], options.sources)
+    if not options.sources and "source" not in layout.holds:
+        _refuse_equal(labels)
     files = [file for each in inputs for file in each.files]
     context = Context("", bool(options.sources), options.positive_score)
     loaded_texts: dict[tuple[Path, ...], Collection] = {}
@@ -171,6 +173,15 @@ def _texts(
     if paths not in loaded_texts:
         loaded_texts[paths] = Collection.load(paths)
     return loaded_texts[paths]
+
+
+def _refuse_equal(labels: list[str]) -> None:
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"two inputs would both be the source '{twice}'. Name them with --source, once per input in "
+            "order; one --source for all makes them one source."
+        )
 
 
 def _labels(stems: list[str], sources: tuple[str, ...]) -> list[str]:

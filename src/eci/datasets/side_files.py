@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.columns import Documents
-from eci.datasets.identity import Seen, hashes, text_hashes
+from eci.datasets.identity import Seen, hashes, holds_query, text_hashes
 from eci.datasets.outgoing import Outgoing, digest
 from eci.errors import OutputError
 from eci.types import Flags, Integers
@@ -142,7 +142,7 @@ def _grades(extra: dict[str, Any], many: int) -> list[float]:
 
 
 def _rankable(out: Outgoing) -> Documents:
-    """The negatives that a run can hold: each document once a source, no positive, not the query's own id."""
+    """The negatives that a run can hold: each document once a source, no positive, not the query itself."""
     side = out.negatives
     rows = side.rows
     ids = pa.concat_arrays([side.fields["id"], out.positives.fields["id"]]).dictionary_encode().indices
@@ -152,10 +152,12 @@ def _rankable(out: Outgoing) -> Documents:
     pair = rows * width + codes[: len(side)]
     positive = np.isin(pair, out.positives.rows * width + codes[len(side) :])
     itself = np.asarray(pc.equal(side.fields["id"], out.query_id.take(pa.array(rows))), dtype=bool)
+    for at in np.flatnonzero(itself):
+        itself[at] = holds_query(side.fields["text"][at].as_py(), out.query[rows[at]].as_py())
     once: Flags = np.zeros(len(side), dtype=bool)
     once[np.unique(pair * many + sources, return_index=True)[1]] = True
     out.lose("negatives that are positives of their query", int(positive.sum()))
-    out.lose("negatives with the id of their query", int((itself & ~positive).sum()))
+    out.lose("negatives that are their query", int((itself & ~positive).sum()))
     out.lose("repeated negatives", int((~once & ~itself & ~positive).sum()))
     kept = side.keep(once & ~positive & ~itself)
     other = pc.not_equal(kept.fields["scorer"], kept.fields["source"])

@@ -6,6 +6,7 @@ A metric is two functions: ``columns(batch)`` gives per-query figures whose sums
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,8 +21,10 @@ from eci.tally import Tally
 from eci.types import Flags, Floats
 
 __all__ = [
+    "BOUNDS",
     "LOWER_IS_BETTER",
     "NAMES",
+    "TEMPERATURES",
     "Batch",
     "capacity",
     "eci_score",
@@ -32,6 +35,23 @@ __all__ = [
 ]
 
 NAMES = _eci.NAMES + baselines.NAMES
+
+# Where a metric's range ends; the others have 0 below and no end above.
+BOUNDS = {
+    "signal": (-1.0, 1.0),
+    "margin_max": (0.0, 2.0),
+    "margin_mean": (0.0, 2.0),
+    "efficiency": (0.0, 1.0),
+    "arithmetic": (-math.inf, math.inf),
+    "violation_rate": (0.0, 1.0),
+    "violation_rate_95": (0.0, 1.0),
+    "lexical_overlap_query": (0.0, 1.0),
+    "lexical_overlap_positive": (0.0, 1.0),
+    "reranker_score": (-math.inf, math.inf),
+}
+
+# Outside it exp(1/τ) overflows, or every similarity weighs the same.
+TEMPERATURES = (0.002, 100.0)
 
 # Every other metric is read as "more is better", as the papers read them; none of this is a finding.
 LOWER_IS_BETTER = frozenset({"violation_rate", "violation_rate_95"})
@@ -78,5 +98,8 @@ def evaluate(
     >>> round(found["signal"], 3), found["violation_rate"], round(found["margin_mean"], 3)
     (0.6, 0.25, 0.25)
     """
+    low, high = TEMPERATURES
+    if not low <= temperature <= high:
+        raise ValueError(f"temperature lies between {low} and {high}, got {temperature}")
     sums = tally(Batch.from_similarities(positive, negative), temperature=temperature).replicates()
     return {name: float(column[0]) for name, column in values(sums, temperature=temperature).items()}

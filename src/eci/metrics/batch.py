@@ -46,6 +46,10 @@ class Batch:
                 f"groups, positives and negatives must be of as many queries, "
                 f"got {len(self.groups)}, {len(self.positive)} and {len(self.negative)}"
             )
+        for kind, rows in (("positive", self.positive), ("negative", self.negative)):
+            if not np.all(np.isfinite(rows.values)):
+                query = int(rows.rows[~np.isfinite(rows.values)][0])
+                raise ValueError(f"query {query} has a {kind} whose similarity is not a finite number")
         if np.any(self.positive.lengths == 0):
             query = int(np.flatnonzero(self.positive.lengths == 0)[0])
             raise ValueError(f"query {query} has no positive; every query needs at least one")

@@ -19,7 +19,7 @@ def mine_bm25(queries: Sequence[str], corpus: Sequence[str], known: Ragged, k: i
     known : Ragged of B rows
         Known positives of each query, indices into `corpus`; never returned.
     k : int
-        Negatives per query; fewer where the corpus has no more.
+        Negatives per query; fewer where fewer documents share a word with it.
 
     Raises
     ------
@@ -34,4 +34,5 @@ def mine_bm25(queries: Sequence[str], corpus: Sequence[str], known: Ragged, k: i
     index.index(bm25s.tokenize(list(corpus), stopwords="en", show_progress=False), show_progress=False)
     tokens = bm25s.tokenize(list(queries), stopwords="en", show_progress=False)
     documents, scores = index.retrieve(tokens, k=depth(known, k, len(corpus)), show_progress=False)
-    return best_unknown(documents, scores, known, k, "bm25")
+    # bm25s fills up with documents that share no word with the query; they are no finds.
+    return best_unknown(documents, scores, known, k, "bm25").above(0.0)

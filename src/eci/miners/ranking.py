@@ -30,6 +30,11 @@ class Ranking:
     scores: Floats
     scorer: str
 
+    def above(self, least: float) -> Ranking:
+        """The documents whose score is above `least`."""
+        kept = self.scores > least
+        return Ranking(self.documents.keep(kept), self.scores[kept], self.scorer)
+
 
 def best_unknown(
     documents: NDArray[Any], scores: NDArray[Any], known: Ragged, k: int, scorer: str
