@@ -102,3 +102,18 @@ def test_a_loaded_sentence_transformer_uses_the_cache(own_cache):
     assert (own_cache / "data.mdb").exists()
     by_name = eci.score(make_rows(4))
     assert by_name.to_dict()["sources"] == result.to_dict()["sources"]
+
+
+def test_texts_beside_the_rows_and_how_they_were_read_are_on_record(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(
+        '{"query_id": "q", "document_ids": ["p", "n"], "scores": [0.9, 0.2]}\n'
+    )
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "p", "text": "right"}\n{"_id": "n", "text": "wrong"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "what"}\n')
+    reading = eci.ReadOptions(positive_score=0.8, sources=("s",))
+    result = eci.score(tmp_path / "rows.jsonl", "hashing", reading=reading)
+    assert {file["name"] for file in result.data["files"]} == {"rows.jsonl", "corpus.jsonl", "queries.jsonl"}
+    assert all(len(file["sha256"]) == 64 for file in result.data["files"])
+    assert result.settings["reading"]["positive_score"] == 0.8
+    assert result.settings["reading"]["sources"] == ("s",)
+    assert result.settings["loading"]["precision"] == "auto"

@@ -109,7 +109,9 @@ def test_common_values_cover_only_queries_that_every_source_covers():
     assert result["dense"].coverage == pytest.approx(1 / 3)
     assert result["bm25"].common["eci"].value == alone["bm25"].values["eci"].value
     assert result["bm25"].common["eci"].value != result["bm25"].values["eci"].value
-    assert any("Not every query has negatives of every source (dense 33%" in text for text in result.warnings)
+    assert any(
+        "Not every query has negatives of every source (dense 33.3%" in text for text in result.warnings
+    )
 
 
 def test_sources_on_disjoint_queries_have_no_common_values_and_say_so():

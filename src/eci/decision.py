@@ -318,7 +318,7 @@ def _fairness_warnings(sources: list[SourceResult], metric: str) -> list[str]:
             f"N differs by more than 2× ({told}): ln(1+N) alone can make the ranking. "
             "Compare sources at equal N before believing it."
         )
-    partial = [f"{entry.source} {entry.coverage:.0%}" for entry in sources if entry.coverage < 1]
+    partial = [f"{entry.source} {entry.coverage:.1%}" for entry in sources if entry.coverage < 1]
     if partial:
         found.append(f"Not every query has negatives of every source ({', '.join(partial)} of the queries).")
         common = [entry.common[metric].value for entry in sources]

@@ -180,7 +180,7 @@ _COLUMNS = ("source", "rank", "probability_best", "queries", "negatives", "cover
 def _row(entry: SourceResult, metric: str) -> tuple[str, ...]:
     values = entry.values
     chosen = values[metric]
-    queries = f"{entry.queries:,}" + ("" if entry.coverage == 1 else f" ({entry.coverage:.0%})")
+    queries = f"{entry.queries:,}" + ("" if entry.coverage == 1 else f" ({entry.coverage:.1%})")
     return (
         str(entry.rank),
         entry.source,

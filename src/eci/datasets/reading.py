@@ -19,6 +19,8 @@ from eci.datasets.parts import Context
 from eci.datasets.rows import Journal, ReadOptions, Rows
 from eci.errors import DataError, LayoutError
 
+_KINDS = ("corpus", "queries")
+
 
 def read(paths: Sequence[str | Path], options: ReadOptions = ReadOptions()) -> Rows:  # noqa: B008
     """Rows of files and folders in any layout.
@@ -128,18 +130,21 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
     labels = _labels([each.label for each in inputs], options.sources)
     if not options.sources and "source" not in layout.holds:
         _refuse_equal(labels)
-    files = [file for each in inputs for file in each.files]
+    texts = [{kind: _text_files(each, kind, layout, options) for kind in _KINDS} for each in inputs]
+    beside_rows = (path for own in texts for paths in own.values() for path in paths if path.is_file())
+    files = list(dict.fromkeys([*(file for each in inputs for file in each.files), *beside_rows]))
     context = Context("", bool(options.sources), options.positive_score)
     loaded_texts: dict[tuple[Path, ...], Collection] = {}
 
     def batches(journal: Journal) -> Iterator[pa.RecordBatch]:
         seen = Identities(layout)
-        for each, label in zip(inputs, labels, strict=True):
+        for each, label, paths in zip(inputs, labels, texts, strict=True):
             journal.told += each.notes
-            texts = {
-                kind: _texts(each, kind, layout, options, loaded_texts) for kind in ("corpus", "queries")
-            }
-            own = replace(context, label=label, documents=texts["corpus"], queries=texts["queries"])
+            for needed in filter(None, paths.values()):
+                if needed not in loaded_texts:
+                    loaded_texts[needed] = Collection.load(needed)
+            documents, queries = (loaded_texts.get(paths[kind]) for kind in _KINDS)
+            own = replace(context, label=label, documents=documents, queries=queries)
             empty = True
             for batch in converted(each, layout, own, options, journal):
                 seen.check(batch)
@@ -151,15 +156,10 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
     return Rows(layout.name, files, batches, len(inputs))
 
 
-def _texts(
-    each: Input,
-    kind: str,
-    layout: Layout,
-    options: ReadOptions,
-    loaded_texts: dict[tuple[Path, ...], Collection],
-) -> Collection | None:
+def _text_files(each: Input, kind: str, layout: Layout, options: ReadOptions) -> tuple[Path, ...]:
+    """Where the texts are that the rows of an input name by id."""
     if kind not in layout.by_id:
-        return None
+        return ()
     given = options.corpus if kind == "corpus" else options.queries
     paths = (given,) if given else nemo_corpora(each.files) if layout.name == "nemo" else ()
     found = beside(each.folder, kind)
@@ -170,9 +170,7 @@ def _texts(
             f"{each.where or 'the input'}: rows of layout '{layout.name}' name their {what} by id. Give the "
             f"texts with --{kind} FILE, or put {kind}.jsonl beside the rows."
         )
-    if paths not in loaded_texts:
-        loaded_texts[paths] = Collection.load(paths)
-    return loaded_texts[paths]
+    return paths
 
 
 def _refuse_equal(labels: list[str]) -> None:
