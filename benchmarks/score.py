@@ -151,7 +151,10 @@ def main() -> None:
         counts = build_rows(collection, rows, options.queries)
         while len(saved["pairs"]) < options.pairs:
             saved["pairs"].append(one_pair(rows, Path(folder)))
-            saved = {"command": "python benchmarks/score.py", **describe(counts, saved["pairs"])}
+            saved = {
+                "command": " ".join(["python benchmarks/score.py", *sys.argv[1:]]),
+                **describe(counts, saved["pairs"]),
+            }
             result_file.write_text(json.dumps(saved, indent=2) + "\n")
             print(json.dumps(saved["pairs"][-1]), flush=True)
     print(json.dumps(saved["median"], indent=2))
