@@ -109,7 +109,7 @@ class Lexicon:
 
 
 def _ragged(rows: Iterable[Collection[int]]) -> Ragged:
-    # Eight bytes a number; a list of lists would take four times as much.
+    # Compact while it grows: eight bytes a number.
     values, lengths = array("q"), array("q")
     for row in rows:
         values.extend(row)
