@@ -32,6 +32,8 @@ NEGATIVE = pa.struct(
         ("rank", pa.int32()),
         ("score", pa.float64()),
         ("scorer", pa.string()),
+        # How it was made or who else found it, as a JSON object; null where there is nothing to tell.
+        ("extra", pa.string()),
     ]
 )
 ROWS = pa.schema(
@@ -214,10 +216,16 @@ class _Interner:
 
 
 def document_texts(documents: pa.StructArray) -> pa.Array:
-    """What an encoder sees of documents with ``title`` and ``text``: (title + " " + text).strip()."""
-    title, text = documents.field("title"), documents.field("text")
-    joined = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
-    return pc.if_else(pc.is_valid(title), joined, text)
+    """What an encoder sees of documents with ``title`` and ``text``."""
+    return joined(documents.field("title"), documents.field("text"))
+
+
+def joined(title: pa.Array, text: pa.Array) -> pa.Array:
+    """Title and text in one, ``(title + " " + text).strip()``; the text as it is where there is no title."""
+    if title.null_count == len(title):
+        return text
+    both = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+    return pc.if_else(title.is_valid(), both, text)
 
 
 def shorten(text: str, width: int = 60) -> str:

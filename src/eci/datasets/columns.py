@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.fields import is_list, listed
+from eci.examples import joined
 from eci.types import Flags, Integers
 
 
@@ -87,14 +88,6 @@ class Documents:
 def lengths_of(column: pa.ListArray) -> Integers:
     """Entries of each list, of shape (B,); 0 for null."""
     return np.asarray(pc.list_value_length(column).fill_null(0), dtype=np.int64)
-
-
-def joined(title: pa.Array, text: pa.Array) -> pa.Array:
-    """Title and text in one, ``(title + " " + text).strip()``; the text as it is where there is no title."""
-    if title.null_count == len(title):
-        return text
-    both = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
-    return pc.if_else(title.is_valid(), both, text)
 
 
 def untitled(title: pa.Array) -> pa.Array:

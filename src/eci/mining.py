@@ -1,0 +1,1 @@
+"""Negatives for a retrieval task: miners, filters and rows put together."""

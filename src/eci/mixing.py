@@ -1,0 +1,1 @@
+"""Hybrids: negatives of several sources in one set."""
