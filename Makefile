@@ -48,9 +48,12 @@ format: install
 	$(BIN)/ruff check --fix src tests benchmarks
 
 bench: demo  ## long: every benchmark, results under benchmarks/results
-	$(BIN)/python benchmarks/intervals.py demo/rows.parquet
+	$(BIN)/python benchmarks/intervals.py demo/*.parquet
 	$(BIN)/python benchmarks/convert.py
-	$(BIN)/python benchmarks/score.py  # needs ECI_DATA
+	$(BIN)/python benchmarks/mine.py
+	$(BIN)/python benchmarks/score.py  # this and the next need ECI_DATA
+	$(BIN)/python benchmarks/false_negatives.py scifact
+	$(BIN)/python benchmarks/false_negatives.py nfcorpus
 
 clean:
 	rm -rf $(VENV) .venv-numpy .venv-oldest demo .mypy_cache .pytest_cache .ruff_cache

@@ -4,7 +4,7 @@ The demo's queries with their negatives are taken as the whole population; sampl
 replacement, scored, and their intervals compared with the population's values. `eci demo` must have written
 its rows first.
 
-    eci demo -o eci-demo && python benchmarks/intervals.py eci-demo/rows.parquet
+    eci demo -o demo && python benchmarks/intervals.py demo/*.parquet
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from eci.tally import GROUPS, Tally
 
 RESULT = Path(__file__).parent / "results" / "intervals.json"
 CHECKED = ("eci", "eci_query", "eci_mean_margin", "signal", "margin_max", "violation_rate", "infonce_loss")
-PAIR = ("bm25", "bm25+dense")
+PAIR = ("bm25", "bm25+late-interaction")
 
 
-def population(rows: Path) -> dict[str, dict[str, np.ndarray]]:
+def population(rows: list[Path]) -> dict[str, dict[str, np.ndarray]]:
     """Per-query columns of each source, as the tallies sum them."""
     with api.prepared_encoder() as encoder:
         from eci.datasets import read
 
-        examples = Examples.from_batches(read([rows]))
+        examples = Examples.from_batches(read(rows))
         scorer = Scorer(examples, encoder, Settings())
         queries = np.arange(len(examples.queries))
         scorer._embedded.prepare(queries)
@@ -89,15 +89,15 @@ def simulate(sources: dict[str, dict[str, np.ndarray]], size: int, repeats: int,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", type=Path, nargs="?", default=Path("demo/rows.parquet"))
+    parser.add_argument("rows", type=Path, nargs="+")
     parser.add_argument("--repeats", type=int, default=1000)
     options = parser.parse_args()
     everything = population(options.rows)
     # Random wins by far on these rows; without it the first place is close and a decision can go wrong.
-    sources = {label: everything[label] for label in ("bm25", "dense", "bm25+dense", "random+dense")}
+    sources = {label: everything[label] for label in (*PAIR, "late-interaction", "bm25+counterfactual")}
     found = [simulate(sources, size, options.repeats, seed) for seed, size in enumerate((10, 50, 200, 800))]
     result = {
-        "command": "python benchmarks/intervals.py demo/rows.parquet",
+        "command": "python benchmarks/intervals.py demo/*.parquet",
         "population": {"queries": len(everything["bm25"]["n"]), "sources": list(sources)},
         "nominal": 0.95,
         "samples": found,

@@ -29,36 +29,23 @@ RESULT = HERE / "results" / "score.json"
 
 def build_rows(collection: Path, out: Path, limit: int | None) -> dict[str, int]:
     """FlagEmbedding rows: train queries, judged positives, BM25 top 50 without them."""
-    from eci.miners import mine_bm25
-    from eci.ragged import Ragged
+    from eci.datasets import ReadOptions
+    from eci.datasets.tasks import read_task
+    from eci.miners.bm25 import BM25Miner
+    from eci.miners.filters import Filters
+    from eci.mining import MineSettings, mine
 
-    corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text("utf-8").splitlines()]
-    texts = [f"{entry['title']} {entry['text']}".strip() for entry in corpus]
-    place = {entry["_id"]: number for number, entry in enumerate(corpus)}
-    positives: dict[str, list[int]] = {}
-    for line in (collection / "qrels" / "train.tsv").read_text("utf-8").splitlines()[1:]:
-        query, document, grade = line.split("\t")
-        if int(grade) > 0:
-            positives.setdefault(query, []).append(place[document])
-    queries = {
-        entry["_id"]: entry["text"]
-        for entry in map(json.loads, (collection / "queries.jsonl").read_text("utf-8").splitlines())
+    task = read_task([collection], ReadOptions(split="train")).task
+    settings = MineSettings(50, Filters(near_copy=None), layout="flagembedding")
+    mine(task, BM25Miner(task), out, settings)
+    lines = out.read_text("utf-8").splitlines(keepends=True)[:limit]
+    out.write_text("".join(lines), "utf-8")
+    rows = [json.loads(line) for line in lines]
+    return {
+        "queries": len(rows),
+        "positives": sum(len(row["pos"]) for row in rows),
+        "negatives": sum(len(row["neg"]) for row in rows),
     }
-    chosen = list(positives)[:limit]
-    known = Ragged.from_lengths(
-        np.array([number for query in chosen for number in positives[query]]),
-        [len(positives[query]) for query in chosen],
-    )
-    mined = mine_bm25([queries[query] for query in chosen], texts, known, 50)
-    with out.open("w", encoding="utf-8") as file:
-        for number, query in enumerate(chosen):
-            row = {
-                "query": queries[query],
-                "pos": [texts[document] for document in known[number]],
-                "neg": [texts[document] for document in mined.documents[number]],
-            }
-            file.write(json.dumps(row) + "\n")
-    return {"queries": len(chosen), "positives": len(known.values), "negatives": len(mined.documents.values)}
 
 
 def users_script(rows_file: Path) -> dict[str, float]:

@@ -13,7 +13,8 @@ import pytest
 
 from eci.errors import CacheError, EncoderError
 from eci.models import cache as cache_module
-from eci.models.cache import CachedEncoder, EmbeddingCache, clear, temporary_cache
+from eci.models.cache import EmbeddingCache, clear, temporary_cache
+from eci.models.cached import CachedEncoder
 from fakes import CountingEncoder
 
 lmdb = pytest.importorskip("lmdb", reason="the extra 'encode' is not installed")
@@ -103,7 +104,8 @@ KILLED = """
     import os, signal, sys
     sys.path.insert(0, {tests!r})
     from fakes import CountingEncoder
-    from eci.models.cache import CachedEncoder, EmbeddingCache
+    from eci.models.cache import EmbeddingCache
+    from eci.models.cached import CachedEncoder
     encoder = CountingEncoder()
 
     def progress(stage, done, total):
@@ -135,7 +137,8 @@ def test_two_processes_share_a_cache(own_cache):
         import sys
         sys.path.insert(0, {tests!r})
         from fakes import CountingEncoder
-        from eci.models.cache import CachedEncoder, EmbeddingCache
+        from eci.models.cache import EmbeddingCache
+        from eci.models.cached import CachedEncoder
         CachedEncoder(CountingEncoder(batch=1), EmbeddingCache()).encode_document({texts!r})
         """
     )
@@ -202,6 +205,28 @@ def test_unusable_vectors_are_never_cached(cache):
     honest = CountingEncoder()
     CachedEncoder(honest, cache).encode_document(TEXTS)
     assert TEXTS[7] in honest.seen
+
+
+def test_any_number_of_texts_is_read_in_parts(cache, monkeypatch):
+    monkeypatch.setattr(cache_module, "_CHUNK", 7)
+    CachedEncoder(CountingEncoder(), cache).encode_query(TEXTS[5:25])
+    encoder = CountingEncoder()
+    asked = [TEXTS[30], *TEXTS[20:], *TEXTS[:20], TEXTS[3]]
+    assert np.array_equal(
+        CachedEncoder(encoder, cache).encode_query(asked), CountingEncoder().encode_query(asked)
+    )
+    assert sorted(encoder.seen) == sorted(TEXTS[:5] + TEXTS[25:])
+
+
+def test_no_texts_have_no_vectors(cache):
+    assert len(CachedEncoder(CountingEncoder(), cache).encode_query([])) == 0
+
+
+def test_vectors_of_different_length_under_one_fingerprint_are_damage(cache):
+    cache.put(b"f" * 16, [b"a" * 16], np.ones((1, 4), dtype=np.float32))
+    cache.put(b"f" * 16, [b"b" * 16], np.ones((1, 1), dtype=np.float32))
+    with pytest.raises(CacheError, match="vectors of one encoder differ in length"):
+        cache.get(b"f" * 16, [b"a" * 16, b"b" * 16])
 
 
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):

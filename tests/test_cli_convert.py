@@ -75,13 +75,43 @@ def test_every_reading_option(tmp_path):
     }
 
 
+def test_as_many_negatives_for_every_query(rows, tmp_path):
+    done = run(rows, "-o", tmp_path / "out.jsonl", "--to", "n-tuple", "--negatives", 1)
+    assert done.stdout.splitlines()[0].endswith("out.jsonl: 1 row of layout n-tuple, from 2 negatives")
+    assert "not held by n-tuple: queries without negatives (1)\n" in done.stdout
+    assert "not held by n-tuple: negatives after the first 1 of their query (1)\n" in done.stdout
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {
+        "query": "q",
+        "positive": "right",
+        "negative_1": "near",
+    }
+
+
+def test_a_card_of_what_is_no_result(rows, tmp_path):
+    done = run(rows, "-o", tmp_path / "out", "--to", "triplet", "--card", rows)
+    assert isinstance(done.exception, DataError)
+    assert f"{rows}: is no result of eci score (" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
 def test_errors_are_raised_for_the_group_to_tell(tmp_path):
     done = run(tmp_path / "none.jsonl", "-o", tmp_path / "out.jsonl")
     assert isinstance(done.exception, DataError)
     assert str(done.exception) == f"{tmp_path}/none.jsonl: no such file or folder."
 
 
-@pytest.mark.parametrize("words", [[], ["rows.jsonl"], ["rows.jsonl", "-o", "x", "--batch-rows", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["rows.jsonl"],
+        ["rows.jsonl", "-o", "x", "--batch-rows", "0"],
+        ["rows.jsonl", "-o", "x", "--negatives", "0"],
+        ["rows.jsonl", "-o", "x", "--card", "no-such-result.json"],
+        ["rows.jsonl", "-o", "x", "--card-title", "T"],
+        ["rows.jsonl", "-o", "x", "--card-license", "mit"],
+    ],
+)
 def test_usage_errors(words):
     assert run(*words).exit_code == 2
 

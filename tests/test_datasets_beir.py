@@ -50,11 +50,12 @@ def test_example_by_hand(folder, tmp_path):
     assert [r["extra"] for r in rows] == ['{"grades":[2]}', None]
     assert rows[0]["negatives"][1] == {
         "source": "bm25", "id": "d3", "title": "T", "text": "", "rank": 3, "score": 8.0, "scorer": "bm25",
+        "extra": None,
     }  # fmt: skip
     assert [[n["id"] for n in r["negatives"]] for r in rows] == [["d2", "d3"], ["d4"]]
     assert found.notes == [
         "small: judgements: qrels/train.tsv",
-        "small: 2 of 5 judgements point to documents that the corpus lacks",
+        "small: 2 of 5 judgements point to documents that the corpus lacks; the first is 'gone'",
         "small: 1 of 3 queries have no positive in the corpus and are left out",
         "small: document text is title + ' ' + text",
         "small: 1 of 5 entries of run 'bm25' are the query itself and are left out",

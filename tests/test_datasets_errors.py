@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eci.datasets import ReadOptions, read
+from eci.datasets.layouts import NoNegatives
 from eci.errors import DataError, LayoutError
 from test_datasets_layouts import CORPUS, EXAMPLES, QUERIES, dump
 
@@ -132,6 +133,14 @@ BAD_RECORDS = {
     "extra is no object": (
         {"extra": "[1]"},
         "'extra' must be an object, got a string. Write it as an object: {…}",
+    ),
+    "extra of a negative is a text": (
+        {"negatives": [SOURCED, {**SOURCED, "extra": "swapped"}]},
+        "'negatives[1].extra' must be an object, got a string. Write it as an object: {…}",
+    ),
+    "extra of a negative is a list": (
+        {"negatives": [{**SOURCED, "extra": [1]}]},
+        "'negatives[0].extra' must be an object, got a list. Write it as an object: {…}",
     ),
 }
 
@@ -328,12 +337,44 @@ def test_folder_that_is_no_dataset(tmp_path):
 
 def test_keys_of_no_layout(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(lines({"question": "q", "context": "c"}))
+    path.write_bytes(lines({"question": "q", "rows": 3}))
     words = refusal(path, kind=LayoutError)
-    assert words.startswith(
-        "rows.jsonl:1: the keys question, context fit no layout. Considered: eci (query, "
-    )
+    assert words.startswith("rows.jsonl:1: the keys question, rows fit no layout. Considered: eci (query, ")
     assert all(name in words for name in ("flagembedding", "tevatron-ids", "nemo", "ms-swift"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "q", "context": "c"},
+        {"anchor": "q", "positive": "p"},
+        {"url": "u", "query": "q", "positive": "p"},
+        {"query": "q", "pos": ["p"]},
+        {"query": "q", "positives": [{"text": "p"}]},
+        {"query": "q", "positive_passages": [{"text": "p"}]},
+    ],
+)
+def test_rows_without_negatives_are_refused_and_told_where_they_belong(tmp_path, row):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(lines(row))
+    words = refusal(path, kind=NoNegatives)
+    assert words.startswith(f"rows.jsonl:1: the keys {', '.join(row)} fit no layout. Considered: eci (")
+    assert words.endswith(" Queries with positives and no negatives are what eci mine reads.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"_id": "d1", "title": "T", "text": "x"},
+        {"positive": "p", "query": "q", "other": "n"},
+        {"text": "d", "asked": "q", "label": 1},
+    ],
+)
+def test_order_is_no_help_against_names_that_say_something_else(tmp_path, row):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(lines(row))
+    with pytest.raises(LayoutError, match="^.*rows.jsonl:1: the keys .* fit no layout"):
+        read([path])
 
 
 def test_keys_of_two_layouts(tmp_path):
@@ -354,7 +395,7 @@ def test_layout_that_does_not_fit(tmp_path):
         "query_id, query, positive_passages, negative_passages: [{docid, title, text}]."
     )
     with pytest.raises(
-        LayoutError, match=r"^unknown layout 'triplets'\. Known: eci, triplet, n-tuple, .*beir\.$"
+        LayoutError, match=r"^unknown layout 'triplets'\. Known: eci, triplet, n-tuple, .*beir, pair\.$"
     ):
         ReadOptions(layout="triplets")
 

@@ -74,6 +74,14 @@ def test_first_extra_that_is_there():
     )
 
 
+def test_how_a_negative_was_made_stays_with_it():
+    made = {"source": "s", "text": "n", "extra": '{"kind":"swap"}'}
+    plain = {"source": "s", "text": "m", "extra": None}
+    rows = [{**row("q", "a"), "negatives": [each]} for each in (made, plain, {**made, "extra": None})]
+    merged = merge_rows(batch(*rows)).to_pylist()[0]["negatives"]
+    assert [(n["text"], n["extra"]) for n in merged] == [("n", '{"kind":"swap"}'), ("m", None)]
+
+
 def test_nothing_and_tables_of_several_chunks():
     assert len(merge_rows(batch())) == 0
     assert len(merge_rows(pa.Table.from_batches([], schema=ROWS))) == 0

@@ -57,12 +57,9 @@ def tables(draw, layout, all_or_none=True):
             "labeled-pair",
             "labeled-list",
             "eci",
-            "flagembedding",
-            "tevatron",
             "ms-swift",
             "id-lists",
             "nemo",
-            "tevatron-ids",
         )
         else 1
     )
@@ -98,6 +95,8 @@ def tables(draw, layout, all_or_none=True):
                     made["rank"] = rank
                 if "scorer" in holds or layout == "beir":
                     made["scorer"] = source
+                if "extra" in holds and draw(st.booleans()):
+                    made["extra"] = orjson.dumps(draw(st.dictionaries(TEXTS, SCORES | TEXTS))).decode()
                 row["negatives"].append(made)
         keys = EXTRAS.get(layout, {})
         chosen = {key: draw(values) for key, values in keys.items() if draw(st.booleans())}
@@ -115,7 +114,10 @@ def comparable(rows):
     return [
         {
             **row,
-            "negatives": sorted(row["negatives"], key=lambda n: n["source"]),
+            "negatives": [
+                {**negative, "extra": negative["extra"] and json.loads(negative["extra"])}
+                for negative in sorted(row["negatives"], key=lambda n: n["source"])
+            ],
             "extra": row["extra"] and json.loads(row["extra"]),
         }
         for row in rows.to_pylist()
@@ -157,7 +159,7 @@ MIXED = [
         "query": "first",
         "positives": [{"id": "p1", "title": "T", "text": "right", "score": 1.5}, {"text": "too"}],
         "negatives": [
-            {"source": "llm", "text": "a"},
+            {"source": "llm", "text": "a", "extra": {"kind": "swap"}},
             {"source": "bm25", "id": "n1", "text": "b", "rank": 3, "score": 0.5, "scorer": "x"},
             {"source": "bm25", "text": "a"},
             {"source": "bm25", "text": "b"},
@@ -171,33 +173,33 @@ LOSSES = {
     "eci": {},
     "triplet": {
         "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1,
-        "extra.answers": 1, "extra.url": 1, "queries without negatives": 1, "repeated negatives": 2,
+        "extra.answers": 1, "extra.url": 1, "extra of negatives": 1, "queries without negatives": 1, "repeated negatives": 2,
     },
     "n-tuple": {
         "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1,
-        "extra.answers": 1, "extra.url": 1,
+        "extra.answers": 1, "extra.url": 1, "extra of negatives": 1,
     },
     "labeled-pair": {
         "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1,
-        "extra.answers": 1, "extra.url": 1, "repeated negatives": 2,
+        "extra.answers": 1, "extra.url": 1, "extra of negatives": 1, "repeated negatives": 2,
     },
     "labeled-list": {
         "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1,
-        "extra.answers": 1, "extra.url": 1,
+        "extra.answers": 1, "extra.url": 1, "extra of negatives": 1,
     },
-    "id-lists": {"source": 4, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1},
+    "id-lists": {"source": 4, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1, "extra of negatives": 1},
     "flagembedding": {
-        "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.answers": 1, "extra.url": 1,
+        "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.answers": 1, "queries without negatives": 1, "extra.url": 1, "extra of negatives": 1,
     },
-    "tevatron": {"source": 4, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.url": 1, "extra.answers": 1},
-    "tevatron-ids": {"source": 4, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1},
-    "nemo": {"source": 4, "rank": 1, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1},
-    "msmarco-hard-negatives": {"rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1},
+    "tevatron": {"queries without negatives": 1, "source": 4, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.url": 1, "extra of negatives": 1, "extra.answers": 1},
+    "tevatron-ids": {"queries without negatives": 1, "source": 4, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1, "extra of negatives": 1},
+    "nemo": {"source": 4, "rank": 1, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1, "extra of negatives": 1},
+    "msmarco-hard-negatives": {"rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1, "extra.answers": 1, "extra.url": 1, "extra of negatives": 1},
     "ms-swift": {
         "query_id": 1, "source": 4, "id": 2, "rank": 1, "score": 2, "scorer": 1, "extra.prompt": 1,
-        "extra.answers": 1, "extra.url": 1,
+        "extra.answers": 1, "extra.url": 1, "extra of negatives": 1,
     },
-    "beir": {"extra.prompt": 1, "extra.answers": 1, "extra.url": 1, "score": 1, "scorer": 1},
+    "beir": {"extra.prompt": 1, "extra.answers": 1, "extra.url": 1, "extra of negatives": 1, "score": 1, "scorer": 1},
 }  # fmt: skip
 
 
@@ -270,12 +272,19 @@ def test_scores_of_some_documents_are_left_out_and_counted(tmp_path):
 
 
 def test_trainers_trip_over_empty_and_short_lists(tmp_path):
-    rows = [{"query": "q", "pos": ["a"], "neg": []}, {"query": "r", "pos": ["a"], "neg": ["x", "y"]}]
-    assert written(tmp_path, rows, "flagembedding")[1].notes == [
-        "rows with an empty 'neg': 1; FlagEmbedding fails on them, leave them out or mine negatives first"
+    rows = [
+        {"query": "q", "pos": ["a"], "neg": []},
+        {"query": "r", "pos": ["a"], "neg": ["x", "y"]},
+        {"query": "s", "pos": ["a"], "neg": ["x"]},
     ]
-    assert written(tmp_path, rows, "tevatron")[1].notes == [
-        "documents without an id: 4; they got the first 16 hex digits of the SHA-256 of their text",
+    found, summary = written(tmp_path, rows, "flagembedding")
+    assert [row["query"] for row in found] == ["r", "s"]
+    assert (summary.losses["queries without negatives"], summary.notes) == (1, [])
+    found, summary = written(tmp_path, rows, "tevatron")
+    assert [row["query"] for row in found] == ["r", "s"]
+    assert summary.losses["queries without negatives"] == 1
+    assert summary.notes == [
+        "documents without an id: 5; they got the first 16 hex digits of the SHA-256 of their text",
         "queries without an id: 2; they got the first 16 hex digits of the SHA-256 of their text",
         "rows with fewer negatives than the longest (2): 1; Tevatron's loader pads short lists by repetition",
     ]
@@ -358,12 +367,12 @@ def test_flagembedding_and_tevatron_files_come_back_the_same(tmp_path):
             "prompt": "P",
             "type": "normal",
         },
-        {"query": "r", "pos": ["a", "b"], "neg": []},
+        {"query": "r", "pos": ["a", "b"], "neg": ["x"]},
     ]
     passage = {"docid": "1", "title": "", "text": "a"}
     tevatron = [
         {"query_id": "1", "query": "q", "positive_passages": [passage], "negative_passages": [{**passage, "docid": "2", "title": "T"}], "answers": ["yes"], "subset": "nq"},
-        {"query_id": "2", "query": "r", "positive_passages": [passage], "negative_passages": []},
+        {"query_id": "2", "query": "r", "positive_passages": [passage], "negative_passages": [passage]},
     ]  # fmt: skip
     for layout, rows in (("flagembedding", flag), ("tevatron", tevatron)):
         source = tmp_path / f"{layout}.jsonl"

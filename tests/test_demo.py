@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
+from eci.datasets import merge_rows, read
 from fakes import run_cli
 
 pytestmark = pytest.mark.model
@@ -14,12 +15,12 @@ pytest.importorskip("bm25s", reason="the extra 'mine' is not installed")
 
 @pytest.fixture
 def small_library(monkeypatch):
-    """The demo's path in seconds: every twelfth query of the real collection."""
+    """The demo's path in seconds: a sixth of the real collection's queries, of which the demo takes every second."""
     from eci.datasets import docstrings
 
     pairs = docstrings.docstring_pairs()
-    chosen = {query: pairs[query] for query in list(pairs)[::12]}
-    monkeypatch.setattr(docstrings, "docstring_pairs", lambda: chosen)
+    chosen = {query: pairs[query] for query in list(pairs)[::6]}
+    monkeypatch.setattr(docstrings, "docstring_pairs", lambda _folder: chosen)
     return chosen
 
 
@@ -27,24 +28,37 @@ def test_demo_mines_scores_and_tells(small_library, monkeypatch, capsys, tmp_pat
     code, out, err = run_cli(monkeypatch, capsys, "demo", "-o", str(tmp_path / "demo"))
     assert code == 0, err
     result = json.loads((tmp_path / "demo" / "result.json").read_text())
-    labels = {"random", "bm25", "dense", "bm25+dense", "random+bm25", "random+dense"}
-    assert {source["source"] for source in result["sources"]} == labels
-    sizes = {source["source"]: source["negatives"] / source["queries"] for source in result["sources"]}
-    assert (sizes["random"], sizes["dense"], sizes["random+dense"]) == (50, 25, 75)
-    # BM25 finds fewer than 50 where fewer documents share a word with the query.
-    assert 25 < sizes["bm25"] < 50
     totals = {source["source"]: source["negatives"] for source in result["sources"]}
-    assert totals["bm25+dense"] == totals["bm25"] + totals["dense"]
-    rows = pq.read_table(tmp_path / "demo" / "rows.parquet").to_pylist()
-    assert len(rows) == len(small_library)
+    alone = {"random", "bm25", "late-interaction", "counterfactual"}
+    assert {label for label in totals if "+" not in label} == alone
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert names == {"result.json", *(f"{label}.parquet" for label in totals)}
+    hybrids = [label.split("+") for label in totals if "+" in label]
+    assert sorted(map(len, hybrids)) == [2, 2, 2, 3]
+    for parts in hybrids:
+        assert totals["+".join(parts)] == sum(totals[part] for part in parts)
+    files = [tmp_path / "demo" / f"{label}.parquet" for label in sorted(alone)]
+    rows = merge_rows(pa.Table.from_batches(list(read(files)))).to_pylist()
+    assert [row["query"] for row in rows] == list(small_library)[::2]
+    assert totals["random"] == 50 * len(rows)
+    # BM25 finds fewer than 50 where fewer documents share a word with the query.
+    assert 25 * len(rows) < totals["bm25"] < 50 * len(rows)
+    # Some positives state no fact that a rule can change.
+    assert len(rows) < totals["counterfactual"] < 3 * len(rows)
     for row in rows:
         positives = {positive["text"] for positive in row["positives"]}
         assert positives == set(small_library[row["query"]])
         assert not positives & {negative["text"] for negative in row["negatives"]}
-        assert all(n["score"] > 0 for n in row["negatives"] if n["source"] == "bm25")
-        dense = [n for n in row["negatives"] if n["source"] == "dense"]
-        assert [n["rank"] for n in dense] == list(range(1, 26))
-        assert [n["score"] for n in dense] == sorted((n["score"] for n in dense), reverse=True)
+        by_source = {label: [n for n in row["negatives"] if n["source"] == label] for label in alone}
+        assert all(negative["score"] > 0 for negative in by_source["bm25"])
+        reranked = by_source["late-interaction"]
+        assert {n["id"] for n in reranked} <= {n["id"] for n in by_source["bm25"]}
+        assert [n["rank"] for n in reranked] == list(range(1, len(reranked) + 1))
+        assert [n["score"] for n in reranked] == sorted((n["score"] for n in reranked), reverse=True)
+        for negative in by_source["counterfactual"]:
+            edit = json.loads(negative["extra"])
+            assert edit["of"] in {positive["id"] for positive in row["positives"]}
+            assert negative["text"] not in positives
     cards = out[out.index("Five negatives worth reading") :]
     assert cards.count("  query     ") == cards.count("  negative  ") == 5
     assert "eci score" in out.splitlines()[-1]

@@ -8,7 +8,8 @@ import pytest
 import reference
 from eci.errors import EncoderError
 from eci.models import bundled
-from eci.models.cache import CachedEncoder, temporary_cache
+from eci.models.cache import temporary_cache
+from eci.models.cached import CachedEncoder
 from eci.models.sentence_transformer import ModelOptions, SentenceTransformerEncoder
 from eci.scoring import score
 from fakes import examples_of, make_rows

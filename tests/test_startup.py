@@ -23,7 +23,8 @@ def test_importing_eci_loads_nothing_heavy():
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom eci import cli\n"
-        "for arguments in (['--help'], ['score', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help']):\n"
+        "for arguments in (['--help'], ['score', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help'],"
+        " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['mix', '--help']):\n"
         "    cli.main.main(arguments, standalone_mode=False)\n"
     )
     assert not loaded_by(code).intersection(HEAVY)

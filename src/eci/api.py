@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +11,16 @@ from typing import Any
 
 from eci import scoring
 from eci.datasets import ReadOptions, from_object, read
-from eci.errors import DataError, EciError
+from eci.errors import DataError
 from eci.examples import Examples
 from eci.models import bundled
-from eci.models.hashing import HashingEncoder
-from eci.models.sentence_transformer import ModelOptions, SentenceTransformerEncoder
+from eci.models.loading import prepared_encoder
+from eci.models.sentence_transformer import ModelOptions
 from eci.results import ScoreResult
 from eci.scoring import Settings
 from eci.types import Encoder, Progress, silent
+
+__all__ = ["prepared_encoder", "score"]
 
 
 def score(
@@ -84,44 +84,3 @@ def _read(rows: Any, options: ReadOptions) -> Any:
     if isinstance(rows, Sequence) and rows and all(isinstance(entry, str | Path) for entry in rows):
         return read(rows, options)
     return from_object(rows, options)
-
-
-@contextmanager
-def prepared_encoder(
-    encoder: str | Encoder = bundled.NAME,
-    loading: ModelOptions | None = None,
-    cache: bool | str | Path = True,
-    progress: Progress = silent,
-) -> Iterator[Any]:
-    """An encoder ready for scoring, with its cache opened and closed again; see `score`."""
-    loading = loading or ModelOptions()
-    library = sys.modules.get("sentence_transformers")
-    loaded = library is not None and isinstance(encoder, library.SentenceTransformer)
-    if (encoder == "hashing" or not isinstance(encoder, str)) and loading != ModelOptions(loading.precision):
-        raise EciError("Loading options are for models that are loaded by name; this encoder has its own.")
-    if encoder == "hashing":
-        yield HashingEncoder()
-        return
-    if isinstance(encoder, str):
-        progress(f"loading {encoder}", 0, 0)
-        planned = SentenceTransformerEncoder.load(encoder, loading)
-    elif loaded:
-        planned = SentenceTransformerEncoder(encoder, _name(encoder), loading.precision)
-    else:
-        yield encoder
-        return
-    from eci.models.cache import CachedEncoder, EmbeddingCache, temporary_cache
-
-    if cache is False:
-        with temporary_cache() as kept:
-            yield CachedEncoder(planned, kept, progress)
-        return
-    opened = EmbeddingCache(None if cache is True else Path(cache))
-    try:
-        yield CachedEncoder(planned, opened, progress)
-    finally:
-        opened.close()
-
-
-def _name(model: Any) -> str:
-    return str(getattr(model.model_card_data, "base_model", None) or "SentenceTransformer")

@@ -224,7 +224,7 @@ def joined(title: pa.Array, text: pa.Array) -> pa.Array:
     """Title and text in one, ``(title + " " + text).strip()``; the text as it is where there is no title."""
     if title.null_count == len(title):
         return text
-    both = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+    both = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, pa.scalar(" ", text.type)))
     return pc.if_else(title.is_valid(), both, text)
 
 

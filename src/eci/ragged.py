@@ -80,6 +80,11 @@ class Ragged:
         """The row that each entry belongs to, of shape (n,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    @property
+    def within(self) -> Integers:
+        """The place of each entry in its row, 0, 1, …, of shape (n,)."""
+        return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+
     def with_values(self, values: NDArray[Any]) -> Ragged:
         """Other entries in the same rows."""
         return Ragged(values, self.offsets)

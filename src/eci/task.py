@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from eci.examples import joined
 from eci.ragged import Ragged
@@ -63,8 +65,8 @@ class RetrievalTask:
     positives : Ragged of Q rows
         The labelled positives of each query, at least one: indices into `corpus`.
     known : Ragged of Q rows
-        What is never a negative of the query: its positives, what other judgements call relevant, and
-        the query itself where it is a document.
+        What is never a negative of the query: its positives, what other judgements call relevant, the
+        query itself where it is a document, and all that for queries of the same text.
     counts : mapping of str to int
         What was left out while the task was made, in words, and how often.
     """
@@ -107,8 +109,9 @@ class RetrievalTask:
         sizes = np.diff(np.append(leads, len(order)))
         place[order] = np.where(empty[order], -1, place[np.repeat(order[leads], sizes)])
         positives, others = _moved(positives, place), _moved(others, place)
-        itself = _same_text(text_digests(None, queries), digests[kept])
-        known = _without_repetition(_side_by_side(positives, others, itself), len(kept))
+        asked = text_digests(None, queries)
+        itself = _same_text(asked, digests[kept])
+        known = _shared(_without_repetition(_side_by_side(positives, others, itself), len(kept)), asked)
         filled = np.flatnonzero(positives.lengths > 0)
         held = pa.array(filled)
         counts = {
@@ -117,6 +120,8 @@ class RetrievalTask:
             "documents that are the query itself": int(
                 (~np.isin(_codes(itself, len(kept)), _codes(positives, len(kept)))).sum()
             ),
+            "queries whose text another id has, which share what is known": len(queries)
+            - len(np.unique(asked)),
             "queries without a positive that has text": len(queries) - len(filled),
         }
         return cls(
@@ -136,6 +141,11 @@ class RetrievalTask:
         texts: list[str] = self.queries.take(pa.array(queries)).to_pylist()
         return texts
 
+    def numbers(self, queries: Integers) -> NDArray[np.uint64]:
+        """`query_numbers` of the given queries."""
+        chosen = pa.array(queries)
+        return query_numbers(self.query_ids.take(chosen), self.queries.take(chosen))
+
     def name_of(self, query: int) -> str:
         """How to name a query in a message: its id, else its text."""
         return str(self.query_ids[query].as_py() or self.queries[query].as_py()[:60])
@@ -149,12 +159,18 @@ class Written:
     ----------
     id, text : str
     record : mapping
-        How it was made, as JSON values.
+        How it was made, as JSON values; ``title`` is that of the document it was made from.
     """
 
     id: str
     text: str
     record: Mapping[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """What an encoder sees of it, as of a document with a title."""
+        title = self.record.get("title")
+        return f"{title} {self.text}".strip() if title is not None else self.text
 
 
 @dataclass(frozen=True)
@@ -186,6 +202,13 @@ class Ranking:
         return Ranking(
             self.documents.keep(mask), self.ranks[mask], self.scores[mask], self.scorer, self.written
         )
+
+    def part(self, start: int, stop: int) -> Ranking:
+        """The finds of some rows that follow each other."""
+        offsets = self.documents.offsets[start : stop + 1]
+        held = slice(offsets[0], offsets[-1])
+        documents = Ragged(self.documents.values[held], offsets - offsets[0])
+        return Ranking(documents, self.ranks[held], self.scores[held], self.scorer, self.written)
 
 
 class Miner(Protocol):
@@ -254,8 +277,14 @@ def unknown(documents: Ragged, scores: Floats, known: Ragged, scorer: str) -> Ra
     width = 1 + int(max(documents.values.max(initial=0), known.values.max(initial=0)))
     free = ~np.isin(_codes(documents, width), _codes(known, width))
     found = documents.keep(free)
-    ranks = np.arange(len(found.values)) - np.repeat(found.offsets[:-1], found.lengths) + 1
-    return Ranking(found, ranks, np.asarray(scores, dtype=np.float64)[free], scorer)
+    return Ranking(found, found.within + 1, np.asarray(scores, dtype=np.float64)[free], scorer)
+
+
+def query_numbers(query_ids: pa.Array, queries: pa.Array) -> NDArray[np.uint64]:
+    """A number for each query, of shape (R,), that its id or else its text decides."""
+    names = pc.coalesce(query_ids, queries).to_pylist()
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.uint64)
 
 
 def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
@@ -264,9 +293,12 @@ def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
     for start in range(0, len(texts), _CHUNK):
         part = slice(start, start + _CHUNK)
         shown = texts[part] if titles is None else joined(titles[part], texts[part])
-        folded = pc.utf8_lower(pc.utf8_normalize(shown, form="NFKC"))
+        # Rows of negatives hold the same documents again and again.
+        coded = shown.dictionary_encode()
+        folded = pc.utf8_lower(pc.utf8_normalize(coded.dictionary, form="NFKC"))
         plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"\pZ+|\s+", " "))
-        found[part] = np.fromiter((hash(text) for text in plain.to_pylist()), np.int64, len(plain))
+        own = np.fromiter((hash(text) for text in plain.to_pylist()), np.int64, len(plain))
+        found[part] = own[coded.indices.to_numpy(zero_copy_only=False)]
     return found
 
 
@@ -293,6 +325,19 @@ def _side_by_side(*parts: Ragged) -> Ragged:
     values = np.concatenate([part.values for part in parts])
     order = np.argsort(rows, kind="stable")
     return Ragged.from_lengths(values[order], np.sum([part.lengths for part in parts], axis=0))
+
+
+def _shared(rows: Ragged, groups: Integers) -> Ragged:
+    """What any row of a group has, for each of its rows."""
+    _, place = np.unique(groups, return_inverse=True)
+    if place.max(initial=-1) + 1 == len(rows):
+        return rows
+    order = np.argsort(place, kind="stable")
+    together = rows.take(order)
+    lengths = np.bincount(place[order], weights=together.lengths).astype(np.int64)
+    return _without_repetition(
+        Ragged.from_lengths(together.values, lengths), 1 + rows.values.max(initial=0)
+    ).take(place)
 
 
 def _without_repetition(rows: Ragged, width: int) -> Ragged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,32 @@ if TYPE_CHECKING:
     help="A .jsonl, .jsonl.gz, .parquet, .csv or .tsv file; any other name is a folder.",
 )
 @click.option("--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write.")
+@click.option(
+    "--negatives",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Give every query its first N negatives; leave out queries with fewer.",
+)
+@click.option(
+    "--card",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="RESULT",
+    help="Result of eci score -o; writes README.md into a dataset folder, with these scores.",
+)
+@click.option("--card-title", metavar="TEXT", help="Title of the card; the folder's name if not given.")
+@click.option("--card-license", metavar="ID", help="License in the card, such as cc-by-4.0.")
 @reading_options
-def convert(inputs: tuple[str, ...], output: Path, target: str, reading: ReadOptions) -> None:
+def convert(
+    inputs: tuple[str, ...],
+    output: Path,
+    target: str,
+    *,
+    reading: ReadOptions,
+    negatives: int | None,
+    card: Path | None,
+    card_title: str | None,
+    card_license: str | None,
+) -> None:
     """Write the rows of IN in another layout.
 
     IN are files or folders of one layout, names on the Hugging Face hub (hf://owner/name), or a BEIR folder
@@ -36,19 +61,26 @@ def convert(inputs: tuple[str, ...], output: Path, target: str, reading: ReadOpt
     tevatron-ids, nemo, msmarco-hard-negatives, ms-swift, beir.
     """  # noqa: D301 - the backspace is click's mark for lines that stay as they are
     from eci.datasets import read, write
+    from eci.datasets.card import Card, read_result
 
+    if card is None and (card_title or card_license):
+        raise click.UsageError("--card-title and --card-license belong to a card: give --card RESULT.")
+    described = None
+    if card is not None:
+        command = shlex.join(["eci", *sys.argv[1:]])
+        described = Card(read_result(card), card_title, card_license, command)
     rows = read(inputs, reading)
     click.echo(f"Reading {rows.layout}: {', '.join(inputs)}", err=True)
     try:
-        summary = write(rows, output, target, progress=_progress)
+        summary = write(rows, output, target, negatives=negatives, card=described, progress=_progress)
     finally:
         if sys.stderr.isatty():
             click.echo("\r\033[K", nl=False, err=True)
-    rows_written, negatives = (
+    rows_written, negatives_read = (
         f"{number:,} {word}{'s' * (number != 1)}"
         for number, word in ((summary.rows, "row"), (summary.negatives, "negative"))
     )
-    click.echo(f"{output}: {rows_written} of layout {target}, from {negatives}")
+    click.echo(f"{output}: {rows_written} of layout {target}, from {negatives_read}")
     for what, number in summary.losses.items():
         click.echo(f"not held by {target}: {what} ({number:,})")
     for note in summary.notes:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from eci.task import Miner, RetrievalTask
+    from eci.types import Progress
 
-    import pyarrow as pa
-
-    from eci.datasets.docstrings import Collection
-    from eci.miners import Ranking
-    from eci.types import Vectors
-
-_HYBRIDS = {
-    "random+bm25": ("random", "bm25"),
-    "bm25+dense": ("bm25", "dense"),
-    "random+dense": ("random", "dense"),
-}
+# The paper's table in miniature: its seven sources, and chance beside them.
+_SOURCES = {"random": 50, "bm25": 50, "late-interaction": 25, "counterfactual": 3}
+_HYBRIDS = (
+    ("bm25", "late-interaction"),
+    ("bm25", "counterfactual"),
+    ("late-interaction", "counterfactual"),
+    ("bm25", "late-interaction", "counterfactual"),
+)
+_POOL = 50
+# Every query of the collection takes twice as long and ranks the sources the same.
+_EVERY = 2
 
 
 @click.command()
@@ -34,163 +35,121 @@ _HYBRIDS = {
     show_default=True,
     help="Folder for the mined rows and the result.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the random negatives.")
+@click.option("--seed", default=0, show_default=True, help="Of the random negatives and of the edits.")
 def demo(output: Path, seed: int) -> None:
     """Mine and score negatives for Python's docstrings.
 
-    No download, no key, under 3 minutes on two cores. Queries are the summaries of the installed standard
-    library's docstrings, positives the rest of each.
-    Sources: random 50, BM25 top 50, dense top 25 and their concatenations, as the paper pairs them.
+    No download, no key, under 3 minutes on two cores. Queries are the summaries of every second docstring of
+    the installed standard library, positives the rest of each. Sources are those of the paper in miniature:
+    BM25 top 50, 25 of them by a reranker (late interaction over the embedded encoder), 3 made from the
+    positive (rule-based edits in the place of a language model), their concatenations, and 50 at random.
     """
-    import pyarrow.parquet as pq
-
     from eci import api
     from eci.atomic import atomic_path
     from eci.cli.progress import StderrProgress
     from eci.cli.score import describe
-    from eci.datasets.docstrings import Collection, docstring_pairs
+    from eci.datasets.docstrings import docstring_task
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     progress = StderrProgress()
-    collection = Collection.of(docstring_pairs())
-    click.echo(
-        f"Python standard library: {len(collection.queries):,} queries, "
-        f"{len(collection.documents):,} documents",
-        err=True,
-    )
+    task = docstring_task(every=_EVERY)
+    click.echo(f"Python standard library: {len(task):,} queries, {len(task.corpus):,} documents", err=True)
+    files = _mined(task, output, seed, progress)
+    files += _mixed(files, output)
     with api.prepared_encoder(progress=progress) as encoder:
-        vectors = _embed(collection, encoder)
-        mined = _mine(collection, vectors, seed, encoder.describe()["name"])
-        rows = _rows(collection, mined)
-        with atomic_path(output / "rows.parquet") as temporary:
-            pq.write_table(rows, temporary, compression="zstd", dictionary_pagesize_limit=1 << 25)
-        result = api.score(output / "rows.parquet", encoder, progress=progress)
+        result = api.score(files, encoder, progress=progress)
+        cards = _worth_reading(files, encoder)
     with atomic_path(output / "result.json") as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(describe(result))
     click.echo("\nFive negatives worth reading:\n")
-    for text in _worth_reading(collection, mined, vectors):
-        click.echo(text)
+    for card in cards:
+        click.echo(card)
     click.echo(
-        f"Rows: {output / 'rows.parquet'}, result: {output / 'result.json'}; "
-        f"{time.monotonic() - began:.0f} s. Again: eci score {output / 'rows.parquet'}"
+        f"Rows of each source and result.json are in {output}; {time.monotonic() - began:.0f} s. "
+        f"Again: eci score {output / '*.parquet'}"
     )
 
 
-def _embed(collection: Collection, encoder: Any) -> tuple[Vectors, Vectors]:
-    from eci.scoring import encode
+def _mined(task: RetrievalTask, folder: Path, seed: int, progress: Progress) -> list[Path]:
+    from eci.miners.bm25 import BM25Miner
+    from eci.miners.counterfactual import CounterfactualMiner, CounterfactualSettings
+    from eci.miners.random import RandomMiner
+    from eci.miners.reranked import RerankMiner
+    from eci.mining import MineSettings, mine
+    from eci.models.loading import prepared_reranker
 
-    return encode(encoder, collection.queries, "query"), encode(encoder, collection.documents, "document")
-
-
-def _mine(
-    collection: Collection, vectors: tuple[Vectors, Vectors], seed: int, encoder: str
-) -> dict[str, Ranking]:
-    from eci.miners import mine_bm25, mine_dense, mine_random
-
-    known = collection.positives
-    return {
-        "random": mine_random(len(collection.documents), known, 50, seed),
-        "bm25": mine_bm25(collection.queries, collection.documents, known, 50),
-        "dense": mine_dense(*vectors, known, 25, encoder),
-    }
-
-
-def _rows(collection: Collection, mined: Mapping[str, Ranking]) -> pa.Table:
-    import pyarrow as pa
-
-    from eci.examples import ROWS
-
-    labels = {**{label: (label,) for label in mined}, **_HYBRIDS}
-    entries = {label: _records(collection, ranking) for label, ranking in mined.items()}
-    rows = []
-    for number, query in enumerate(collection.queries):
-        positives = [
-            {"id": f"doc{place}", "text": collection.documents[place]}
-            for place in collection.positives[number]
-        ]
-        negatives = [
-            {**entry, "source": label}
-            for label, parts in labels.items()
-            for part in parts
-            for entry in entries[part][number]
-        ]
-        rows.append(
-            {"query_id": f"q{number}", "query": query, "positives": positives, "negatives": negatives}
-        )
-    return pa.Table.from_pylist(rows, schema=ROWS)
+    with prepared_reranker(progress=progress) as reranker:
+        lexical = BM25Miner(task)
+        miners: dict[str, Miner] = {
+            "random": RandomMiner(task, seed),
+            "bm25": lexical,
+            "late-interaction": RerankMiner(task, lexical, reranker, _POOL),
+            "counterfactual": CounterfactualMiner(task, CounterfactualSettings(seed=seed)),
+        }
+        files = []
+        for label, k in _SOURCES.items():
+            files.append(folder / f"{label}.parquet")
+            mine(task, miners[label], files[-1], MineSettings(k, label=label), progress=progress)
+    return files
 
 
-def _records(collection: Collection, ranking: Ranking) -> list[list[dict[str, Any]]]:
-    rows = []
-    for number in range(len(ranking.documents)):
-        start = ranking.documents.offsets[number]
-        rows.append(
-            [
-                {
-                    "id": f"doc{place}",
-                    "text": collection.documents[place],
-                    "rank": rank,
-                    "score": None if ranking.scorer == "random" else float(ranking.scores[start + rank - 1]),
-                    "scorer": ranking.scorer,
-                }
-                for rank, place in enumerate(ranking.documents[number], start=1)
-            ]
-        )
-    return rows
+def _mixed(files: list[Path], folder: Path) -> list[Path]:
+    from eci.datasets import write
+    from eci.mixing import mix
+
+    by_label = {file.stem: file for file in files}
+    made = []
+    for parts in _HYBRIDS:
+        made.append(folder / f"{'+'.join(parts)}.parquet")
+        write(mix([by_label[part] for part in parts], mode="concat").rows, made[-1], "eci")
+    return made
 
 
-def _worth_reading(
-    collection: Collection, mined: Mapping[str, Ranking], vectors: tuple[Vectors, Vectors]
-) -> list[str]:
-    """Two negatives far above their positive, one just below, one lexical look-alike, one random."""
+def _worth_reading(files: list[Path], encoder: Any) -> list[str]:
+    """Negatives to look at: two far above their positive, one just below, an edit, a random one."""
     import numpy as np
 
+    from eci.datasets import read
+    from eci.examples import Examples
+    from eci.scoring import encode
     from eci.similarity import own_documents
 
-    queries, documents = vectors
-    best = own_documents(queries, documents, collection.positives).maxima()
-    gaps = {}
-    for label, ranking in mined.items():
-        similarity = own_documents(queries, documents, ranking.documents)
-        gaps[label] = similarity.values - best[ranking.documents.rows]
-    top = np.argsort(-gaps["dense"])
-    rows = mined["dense"].documents.rows
-    second = next(place for place in top if rows[place] != rows[top[0]])
+    examples = Examples.from_batches(read(files))
+    queries = encode(encoder, list(examples.queries), "query")
+    documents = encode(encoder, list(examples.documents), "document")
+    best = own_documents(queries, documents, examples.positives).maxima()
+    owner = examples.negatives.rows
+    cosine = own_documents(queries, documents, examples.negatives).values
+    gap = cosine - best[owner]
+
+    def of(label: str) -> Any:
+        return np.flatnonzero(examples.source == examples.sources.index(label))
+
+    reranked, edited, drawn = of("late-interaction"), of("counterfactual"), of("random")
+    top = reranked[np.argsort(-gap[reranked], kind="stable")]
+    second = next(place for place in top if owner[place] != owner[top[0]])
+    why = "far above the labelled positive, perhaps a false negative"
     chosen = [
-        ("dense", top[0], "far above the labelled positive, perhaps a false negative"),
-        ("dense", second, "far above the labelled positive, perhaps a false negative"),
-        (
-            "dense",
-            np.argmin(np.abs(gaps["dense"] + 0.02)),
-            "just below the positive: hard",
-        ),
-        ("bm25", np.argmin(gaps["bm25"]), "shares words with the query and nothing else"),
-        ("random", np.argsort(gaps["random"])[len(gaps["random"]) // 2], "the median random negative"),
+        (top[0], why),
+        (second, why),
+        (reranked[np.argmin(np.abs(gap[reranked] + 0.02))], "just below the positive: hard"),
+        (edited[np.argmin(np.abs(gap[edited] + 0.02))], "the positive with one fact changed"),
+        (drawn[np.argsort(gap[drawn], kind="stable")[len(drawn) // 2]], "the median random negative"),
     ]
-    return [
-        _card(collection, mined[label], int(place), label, gaps[label], best, why)
-        for label, place, why in chosen
-    ]
-
-
-def _card(
-    collection: Collection, ranking: Ranking, place: int, label: str, gap: Any, best: Any, why: str
-) -> str:
-    row = int(ranking.documents.rows[place])
-    positive = collection.documents[collection.positives[row][0]]
-    negative = collection.documents[ranking.documents.values[place]]
-    similarity = best[row] + gap[place]
-    return "\n".join(
-        [
-            f"{label}: {why}",
-            f"  query     {_line(collection.queries[row])}",
-            f"  positive  {best[row]:.2f}  {_line(positive)}",
-            f"  negative  {similarity:.2f}  {_line(negative)}",
-            "",
-        ]
-    )
+    cards = []
+    for place, reason in chosen:
+        row = int(owner[place])
+        positive = examples.documents[examples.positives[row][0]]
+        negative = examples.documents[examples.negatives.values[place]]
+        cards.append(
+            f"{examples.sources[examples.source[place]]}: {reason}\n"
+            f"  query     {_line(examples.queries[row])}\n"
+            f"  positive  {best[row]:.2f}  {_line(positive)}\n"
+            f"  negative  {cosine[place]:.2f}  {_line(negative)}\n"
+        )
+    return cards
 
 
 def _line(text: str) -> str:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from eci.models.sentence_transformer import ModelOptions
+    from eci.task import Reranker
+    from eci.types import Progress
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +42,61 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def loading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for models; the command gets ``loading``, a ``ModelOptions``, and ``cache``."""
+
+    @functools.wraps(command)
+    def with_loading(*args: Any, prompts: tuple[str, ...], no_cache: bool, **options: Any) -> Any:
+        from eci.models.sentence_transformer import ModelOptions
+
+        found = {}
+        for entry in prompts:
+            role, equals, text = entry.partition("=")
+            if not equals or role not in ("query", "document"):
+                raise click.UsageError(f"--prompt takes query=TEXT or document=TEXT, got {entry!r}.")
+            found[role] = text
+        names = ("precision", "device", "revision", "truncate_dim", "max_seq_length", "trust_remote_code")
+        loading = ModelOptions(prompts=found or None, **{name: options.pop(name) for name in names})
+        return command(*args, loading=loading, cache=not no_cache, **options)
+
+    wrapped: Callable[..., Any] = with_loading
+    for option in reversed(_LOADING):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that select negatives; the command gets them as ``filters``, a ``Filters``."""
+
+    @functools.wraps(command)
+    def with_filters(*args: Any, near_copy: float, **options: Any) -> Any:
+        from eci.miners.filters import Filters
+
+        filters = Filters(near_copy=near_copy or None, **{name: options.pop(name) for name in _FILTERED})
+        return command(*args, filters=filters, **options)
+
+    wrapped: Callable[..., Any] = with_filters
+    for option in reversed(_FILTERS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def prepared_teacher(
+    stack: ExitStack, name: str | None, loading: ModelOptions, cache: bool, progress: Progress
+) -> Reranker | None:
+    """The model that ``--teacher`` names, until `stack` closes; None without a name."""
+    if name is None:
+        return None
+    from eci.miners.reranked import EncoderReranker
+    from eci.models.loading import prepared_encoder, prepared_reranker
+
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "reranker":
+        reranker: Reranker = stack.enter_context(prepared_reranker(rest, loading, cache, progress))
+        return reranker
+    return EncoderReranker(stack.enter_context(prepared_encoder(name, loading, cache, progress)))
+
+
 _PATH = click.Path(path_type=Path)
 _READING = (
     click.option("--layout", metavar="LAYOUT", help="Layout of the rows; detected if not given."),
@@ -56,5 +117,81 @@ _READING = (
     ),
     click.option(
         "--batch-rows", type=click.IntRange(1), default=4096, show_default=True, help="Most rows in memory."
+    ),
+)
+_LOADING = (
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="auto is bfloat16 where the machine computes in it.",
+    ),
+    click.option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps …"),
+    click.option("--revision", help="Revision of a model on the hub."),
+    click.option(
+        "--prompt",
+        "prompts",
+        multiple=True,
+        metavar="ROLE=TEXT",
+        help='Text put before queries or documents: --prompt "query=query: " --prompt "document=passage: ".',
+    ),
+    click.option("--truncate-dim", type=click.IntRange(1), help="Keep the first dimensions of each vector."),
+    click.option("--max-seq-length", type=click.IntRange(1), help="Tokens read of each text."),
+    click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with the model."),
+    click.option("--no-cache", is_flag=True, help="Keep no vectors after this run."),
+)
+
+teacher_option = click.option(
+    "--teacher",
+    metavar="MODEL",
+    help="Encoder whose cosines the filters use; reranker:NAME for a cross-encoder, "
+    "reranker:late-interaction for MaxSim.",
+)
+
+_FILTERED = (
+    "range_min",
+    "range_max",
+    "min_score",
+    "max_score",
+    "absolute_margin",
+    "relative_margin",
+    "sampling",
+    "seed",
+    "max_uses",
+)
+_FILTERS = (
+    click.option("--range-min", default=0, show_default=True, metavar="N", help="Skip the first N."),
+    click.option("--range-max", type=int, metavar="N", help="Look at no more than N that pass."),
+    click.option("--min-score", type=float, metavar="S", help="Least score of a negative."),
+    click.option("--max-score", type=float, metavar="S", help="Largest score of a negative."),
+    click.option(
+        "--absolute-margin",
+        type=float,
+        metavar="M",
+        help="Negatives score at most p - M, p the lowest score of a labelled positive.",
+    ),
+    click.option(
+        "--relative-margin",
+        type=float,
+        metavar="M",
+        help="Negatives score at most p - M|p|. 0.05: NV-Retriever's TopK-PercPos 95 %.",
+    ),
+    click.option(
+        "--sampling",
+        type=click.Choice(["top", "random"]),
+        default="top",
+        show_default=True,
+        help="Take the first that pass, or draw among them.",
+    ),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of what is random."),
+    click.option("--max-uses", type=int, metavar="N", help="Queries that one document may be a negative of."),
+    click.option(
+        "--near-copy",
+        default=0.8,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        metavar="J",
+        help="Drop near copies of positives: estimated Jaccard similarity of word 3-grams from J on; 0: off.",
     ),
 )

@@ -37,7 +37,7 @@ class StderrProgress:
 
     def _text(self, stage: str, done: int, total: int, seconds: float) -> str:
         if not total:
-            return f"{stage} …"
+            return f"{done:,} {stage}" if done else f"{stage} …"
         text = f"{stage}: {done:,} of {total:,}"
         if 0 < done < total and seconds > 1:
             text += f", {seconds * (total - done) / done:,.0f} s left"

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eci.cli.options import reading_options
+from eci.cli.options import loading_options, reading_options
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
+    from eci.models.sentence_transformer import ModelOptions
     from eci.results import ScoreResult
 
 
@@ -46,26 +47,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.002, 100),
     help="τ of the gradient norm and the InfoNCE loss.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="auto is bfloat16 where the machine computes in it.",
-)
-@click.option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps …")
-@click.option("--revision", help="Revision of a model on the hub.")
-@click.option(
-    "--prompt",
-    "prompts",
-    multiple=True,
-    metavar="ROLE=TEXT",
-    help='Text put before queries or documents: --prompt "query=query: " --prompt "document=passage: ".',
-)
-@click.option("--truncate-dim", type=click.IntRange(1), help="Keep the first dimensions of each vector.")
-@click.option("--max-seq-length", type=click.IntRange(1), help="Tokens read of each text.")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with the model.")
-@click.option("--no-cache", is_flag=True, help="Keep no vectors after this run.")
+@loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as JSON."
@@ -74,6 +56,8 @@ def score(
     files: tuple[str, ...],
     encoder: str,
     reading: ReadOptions,
+    loading: ModelOptions,
+    cache: bool,
     as_json: bool,
     output: Path | None,
     **options: Any,
@@ -93,7 +77,7 @@ def score(
     from eci.atomic import atomic_path
     from eci.cli.progress import StderrProgress
 
-    settings, loading = _settings(options, reading), _loading(options)
+    settings = _settings(options, reading)
     # Opened first: a place that cannot be written to is told before the work, not after it.
     with atomic_path(output) if output else nullcontext() as temporary:
         result = api.score(
@@ -102,7 +86,7 @@ def score(
             settings=settings,
             reading=reading,
             loading=loading,
-            cache=not options["no_cache"],
+            cache=cache,
             progress=StderrProgress(),
         )
         result.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
@@ -128,19 +112,6 @@ def _settings(options: dict[str, Any], reading: ReadOptions) -> Any:
         batch_rows=reading.batch_rows,
         target=options["target"],
     )
-
-
-def _loading(options: dict[str, Any]) -> Any:
-    from eci.models.sentence_transformer import ModelOptions
-
-    prompts = {}
-    for entry in options["prompts"]:
-        role, equals, text = entry.partition("=")
-        if not equals or role not in ("query", "document"):
-            raise click.UsageError(f"--prompt takes query=TEXT or document=TEXT, got {entry!r}.")
-        prompts[role] = text
-    names = ("precision", "device", "revision", "truncate_dim", "max_seq_length", "trust_remote_code")
-    return ModelOptions(prompts=prompts or None, **{name: options[name] for name in names})
 
 
 def describe(result: ScoreResult) -> str:

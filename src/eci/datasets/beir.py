@@ -15,7 +15,8 @@ from eci.datasets.collection import Collection, beside
 from eci.datasets.columns import Documents, dumped, to_python
 from eci.datasets.files import CHUNK_BYTES, stem
 from eci.datasets.hub import choose_split
-from eci.datasets.identity import hashes, holds_query
+from eci.datasets.identity import hashes
+from eci.datasets.judged import Judged, Teller
 from eci.datasets.trec import read_qrels, read_run
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
@@ -24,7 +25,19 @@ from eci.types import Integers
 
 @dataclass(frozen=True)
 class BeirFiles:
-    """The files of a collection and of the runs over it."""
+    """The files of a collection and of the runs over it.
+
+    Parameters
+    ----------
+    name : str
+        The folder, for messages.
+    corpus, queries, qrels : Path
+    runs : tuple of Path
+    chosen : str or None
+        The split, where the user did not name it.
+    other_qrels : tuple of Path
+        The judgements of the other splits.
+    """
 
     name: str
     corpus: Path
@@ -32,10 +45,11 @@ class BeirFiles:
     qrels: Path
     runs: tuple[Path, ...]
     chosen: str | None
+    other_qrels: tuple[Path, ...] = ()
 
     @property
     def files(self) -> list[Path]:
-        """All of them."""
+        """What rows are made of: all but the judgements of other splits."""
         return [self.corpus, self.queries, self.qrels, *self.runs]
 
 
@@ -61,7 +75,9 @@ def find(
         if not run.is_file():
             raise DataError(f"{run}: no such run. After a BEIR folder come files of TREC runs.")
     found = tuple(runs) or tuple(sorted([*folder.glob("runs/*.trec"), *folder.glob("runs/*.trec.gz")]))
-    return BeirFiles(folder.resolve().name, corpus, queries, splits[name], found, None if split else name)
+    others = tuple(path for each, path in splits.items() if each != name)
+    chosen = None if split else name
+    return BeirFiles(folder.resolve().name, corpus, queries, splits[name], found, chosen, others)
 
 
 def rows(
@@ -87,28 +103,15 @@ def rows(
     named = [column for table in (qrels, *runs) for column in (table["document"],)]
     wanted = np.unique(np.concatenate([hashes(column) for column in named]))
     corpus, queries = Collection.load([files.corpus], wanted), Collection.load([files.queries])
-    tell = _Teller(files.name, notes)
+    tell = Teller(files.name, notes)
     if files.chosen:
         tell.always(f"judgements: qrels/{files.qrels.name}")
-    judged = _judged(qrels, corpus, queries, tell)
-    if not len(judged.names):
-        raise DataError(f"{files.qrels}: no query has a positive that is in {files.corpus}.")
+    judged = Judged.of(qrels, files.qrels, corpus, queries, tell)
     if not runs:
         tell.always("no runs were given, so the rows have no negatives")
     tell.always("document text is title + ' ' + text")
     negatives = _negatives(runs, judged, corpus, tell)
     yield from _batches(judged, negatives, corpus, batch_rows)
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """Q queries with positives: ids, texts, and (query, document, grade) sorted by query."""
-
-    names: pa.Array
-    texts: pa.Array
-    query: Integers
-    document: Integers
-    grade: pa.Array
 
 
 @dataclass(frozen=True)
@@ -120,55 +123,13 @@ class _Retrieved:
     columns: dict[str, pa.Array]
 
 
-class _Teller:
-    def __init__(self, name: str, notes: list[str]) -> None:
-        self.name, self.notes = name, notes
-
-    def always(self, words: str) -> None:
-        self.notes.append(f"{self.name}: {words}")
-
-    def count(self, number: int, total: int, words: str) -> None:
-        if number:
-            self.always(f"{number:,} of {total:,} {words}")
-
-
-def _judged(qrels: pa.Table, corpus: Collection, queries: Collection, tell: _Teller) -> _Judged:
-    total = len(qrels)
-    positive = qrels.filter(pc.greater(qrels["score"], 0))
-    document = corpus.find(positive["document"].combine_chunks())
-    present = document >= 0
-    absent = int((corpus.find(qrels["document"].combine_chunks()) < 0).sum())
-    tell.count(absent, total, "judgements point to documents that the corpus lacks")
-    encoded = positive["query"].combine_chunks().dictionary_encode()
-    at = queries.find(encoded.dictionary)
-    if (at < 0).any():
-        lost = encoded.dictionary[int(np.flatnonzero(at < 0)[0])]
-        raise DataError(
-            f"{queries.name}: the judged query '{lost}' has no text here. Give all queries with --queries."
-        )
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    kept = np.bincount(codes[present], minlength=len(at)) > 0
-    tell.count(int((~kept).sum()), len(kept), "queries have no positive in the corpus and are left out")
-    code, document = codes[present], document[present]
-    # A document judged twice counts once.
-    _, first = np.unique(code * max(1, len(corpus)) + document, return_index=True)
-    first = np.sort(first)
-    order = first[np.argsort(code[first], kind="stable")]
-    query = (np.cumsum(kept) - 1)[code[order]]
-    names = encoded.dictionary.filter(pa.array(kept))
-    grade = positive["score"].combine_chunks().filter(pa.array(present)).take(pa.array(order))
-    texts = queries.take(at[kept])["text"]
-    return _Judged(names, texts, query, document[order], grade)
-
-
-def _negatives(runs: list[pa.Table], judged: _Judged, corpus: Collection, tell: _Teller) -> _Retrieved:
+def _negatives(runs: list[pa.Table], judged: Judged, corpus: Collection, tell: Teller) -> _Retrieved:
     size = max(1, len(corpus))
-    names = Collection("", judged.names, judged.names, judged.names)
     positives = np.sort(judged.query * size + judged.document)
     parts: list[tuple[Integers, Integers, pa.Table]] = []
     for run in runs:
         ids, documents = run["query"].combine_chunks(), run["document"].combine_chunks()
-        query, document = names.find(ids), corpus.find(documents)
+        query, document = judged.find(ids), corpus.find(documents)
         asked = query >= 0
         tell.count(
             int((~asked).sum()), len(run), f"entries of {_tag(run)} belong to queries without positives here"
@@ -178,9 +139,9 @@ def _negatives(runs: list[pa.Table], judged: _Judged, corpus: Collection, tell: 
             len(run),
             f"entries of {_tag(run)} point to documents that the corpus lacks",
         )
-        itself = _itself(
-            np.asarray(pc.equal(ids, documents)) & asked & (document >= 0), judged, query, corpus, document
-        )
+        itself = np.asarray(pc.equal(ids, documents)) & asked & (document >= 0)
+        same_id = np.flatnonzero(itself)
+        itself[same_id] = judged.hold(corpus, query[same_id], document[same_id])
         tell.count(
             int(itself.sum()), len(run), f"entries of {_tag(run)} are the query itself and are left out"
         )
@@ -207,17 +168,8 @@ def _negatives(runs: list[pa.Table], judged: _Judged, corpus: Collection, tell: 
     return _Retrieved(query[order], np.concatenate([part[1] for part in parts])[order], columns)
 
 
-def _itself(same_id: Any, judged: _Judged, query: Integers, corpus: Collection, document: Integers) -> Any:
-    """Which entries under their query's own id also have its text (ArguAna); numbers may just coincide."""
-    found = same_id.copy()
-    for place in np.flatnonzero(same_id):
-        text = corpus.take(document[place : place + 1])["text"][0].as_py()
-        found[place] = holds_query(text, judged.texts[int(query[place])].as_py())
-    return found
-
-
 def _batches(
-    judged: _Judged, negatives: _Retrieved, corpus: Collection, batch_rows: int
+    judged: Judged, negatives: _Retrieved, corpus: Collection, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     size = len(judged.names)
     bytes_of = np.asarray(pc.binary_length(corpus.texts)).astype(np.int64)
@@ -233,7 +185,7 @@ def _batches(
 
 
 def _batch(
-    judged: _Judged, negatives: _Retrieved, corpus: Collection, start: int, stop: int
+    judged: Judged, negatives: _Retrieved, corpus: Collection, start: int, stop: int
 ) -> pa.RecordBatch:
     sides = []
     for query, document, columns in (

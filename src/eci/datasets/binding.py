@@ -46,6 +46,14 @@ DOCUMENTS_NAMES = ("documents", "docs", "passages", "texts")
 _NUMBERED = re.compile(r"negative_(\d+)")
 
 
+# Keys of negatives in any layout: rows that have one are no bare pairs.
+_NEGATIVE_KEYS = {*NEGATIVE_NAMES, "negatives", "negative_passages", "label", "labels"}
+
+
+# Texts that name something and say nothing.
+_ID_NAMES = {"_id", "id", "docid", "doc_id", "document_id", "pid", "qid", "passage_id"}
+
+
 def fixed(columns: Sequence[Column], marks: str, shape: Shape) -> Binding | None:
     """All `columns`, where the keys in `marks` are there."""
     listed = "cell" not in shape.values()
@@ -59,6 +67,27 @@ def triplet(shape: Shape) -> Binding | None:
     if names is None or numbered(shape) or _judgement(shape, texts):
         return None
     return (*_named(names, "query", "positive", "negative"), *_FLAT_OPTIONS)
+
+
+def pair(shape: Shape) -> Binding | None:
+    """A query with positives and nothing else: lists of a layout that lacks its negatives, or two texts."""
+    if set(shape) & _NEGATIVE_KEYS or numbered(shape):
+        return None
+    for columns, marks in (
+        (ECI, "query positives"),
+        (FLAGEMBEDDING, "query pos"),
+        (TEVATRON, "query positive_passages"),
+    ):
+        found = fixed(columns, marks, shape)
+        # A flat row may call its one positive pos.
+        if found is not None and shape[marks.split()[1]] != "text":
+            return tuple(column for column in found if column.role not in _NEGATIVE_KEYS)
+    texts = _texts(shape)
+    names = _pick(texts, QUERY_NAMES, (*POSITIVE_NAMES, *DOCUMENT_NAMES))
+    # Title and text of a document with an id are no query and its positive.
+    if names is None or (set(shape) & _ID_NAMES and names[0] not in QUERY_NAMES):
+        return None
+    return (*_named(names, "query", "positive"), _FLAT_OPTIONS[0])
 
 
 def n_tuple(shape: Shape) -> Binding | None:
@@ -118,16 +147,20 @@ def id_lists(shape: Shape) -> Binding | None:
 
 
 def _texts(shape: Shape, *but: str) -> list[str]:
-    aside = {*but, "query_id", "source"}
+    aside = {*but, *_ID_NAMES, "query_id", "source"}
     return [key for key, held in shape.items() if held in ("text", "cell") and key not in aside]
 
 
 def _pick(keys: list[str], *names: Sequence[str]) -> list[str] | None:
-    """One key for each of `names`: by name where each has just one, else in order where the number fits."""
+    """One key for each of `names`: by name where each has just one, else in order where that fits them."""
     named = [[key for key in keys if key in group] for group in names]
     if all(len(found) == 1 for found in named):
         return [found[0] for found in named]
-    return keys if len(keys) == len(names) else None
+    known = {key for found in named for key in found}
+    fits = len(keys) == len(names) and all(
+        key in found or key not in known for key, found in zip(keys, named, strict=True)
+    )
+    return keys if fits else None
 
 
 def _judgement(shape: Shape, texts: list[str]) -> bool:
@@ -166,6 +199,7 @@ _NEGATIVES = Record(
         _maybe("rank", WHOLE),
         _maybe("score", NUMBER),
         _maybe("scorer", TEXT),
+        _maybe("extra", OBJECT),
     ),
 )
 

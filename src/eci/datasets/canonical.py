@@ -28,6 +28,7 @@ from eci.datasets.parts import (
     judged_lists,
     labelled,
 )
+from eci.examples import NEGATIVE
 from eci.types import Flags
 
 
@@ -55,6 +56,27 @@ def triplet(columns: Columns, context: Context) -> Parts:
         columns["query"],
         Documents(one, {"text": columns["positive"], "score": pairs[0]}),
         flat_negatives(columns, context, Documents(one, {"text": columns["negative"], "score": pairs[1]})),
+        columns.get("query_id"),
+    )
+
+
+def pair(columns: Columns, context: Context) -> Parts:
+    """Queries with positives; the lists of a layout that holds negatives have none."""
+    size = len(columns["query"])
+    for role, other, whole in (
+        ("positives", "negatives", eci),
+        ("pos", "neg", flagembedding),
+        ("positive_passages", "negative_passages", tevatron),
+    ):
+        if role in columns:
+            type_ = pa.list_(NEGATIVE) if whole is eci else columns[role].type
+            return whole({**columns, other: pa.nulls(size, type_)}, context)
+    one = np.ones(size, dtype=np.int64)
+    none = Documents(0 * one, {"text": pa.nulls(0, pa.string())})
+    return Parts(
+        columns["query"],
+        Documents(one, {"text": columns["positive"]}),
+        labelled(none, context),
         columns.get("query_id"),
     )
 

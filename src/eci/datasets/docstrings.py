@@ -11,13 +11,15 @@ import ast
 import re
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from eci.errors import DataError
 from eci.ragged import Ragged
+from eci.task import Corpus, RetrievalTask
 
 # Tests and vendored packages document themselves, not the library.
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "ensurepip"}
@@ -30,30 +32,43 @@ _POSITIVE_WORDS = 5
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True)
-class Collection:
-    """Queries, documents, and which documents answer which query.
+def docstring_task(folder: Path | None = None, every: int = 1) -> RetrievalTask:
+    """Docstrings as a task: queries ``q0``, ``q1`` …, documents ``doc0``, ``doc1`` …, in order of the files.
+
+    Of documents that differ in case or white space alone the first stays, so numbers may be missing.
 
     Parameters
     ----------
-    queries : list of B str
-    documents : list of D str
-        Distinct texts.
-    positives : Ragged of B rows
-        Indices into `documents`.
+    folder : Path, optional
+        As in `docstring_pairs`.
+    every : int
+        2 takes every second query, with its positives.
+
+    Raises
+    ------
+    DataError
+        The folder holds no docstring of a summary and a body.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "m.py").write_text("'''Turn the widget. It is turned by hand, and slowly.'''")
+    >>> task = docstring_task(folder)
+    >>> task.query_ids[0].as_py(), task.queries[0].as_py(), task.corpus.ids.to_pylist(), task.corpus.shown()
+    ('q0', 'Turn the widget.', ['doc0'], ['It is turned by hand, and slowly.'])
     """
-
-    queries: list[str]
-    documents: list[str]
-    positives: Ragged
-
-    @classmethod
-    def of(cls, pairs: dict[str, list[str]]) -> Collection:
-        """From queries with their positives; a document that answers two queries is kept once."""
-        numbers: dict[str, int] = {}
-        rows = [[numbers.setdefault(body, len(numbers)) for body in bodies] for bodies in pairs.values()]
-        values = np.array([number for row in rows for number in row], dtype=np.int64)
-        return cls(list(pairs), list(numbers), Ragged.from_lengths(values, [len(row) for row in rows]))
+    pairs = dict(islice(docstring_pairs(folder).items(), None, None, every))
+    numbers: dict[str, int] = {}
+    places = [numbers.setdefault(body, len(numbers)) for bodies in pairs.values() for body in bodies]
+    wide, size = pa.large_string(), len(numbers)
+    ids = pa.array([f"doc{number}" for number in range(size)], wide)
+    corpus = Corpus(ids, pa.nulls(size, wide), pa.array(list(numbers), wide))
+    lengths = [len(bodies) for bodies in pairs.values()]
+    positives = Ragged.from_lengths(np.array(places, dtype=np.int64), lengths)
+    nothing = Ragged.from_lengths(np.empty(0, dtype=np.int64), [0] * len(pairs))
+    query_ids = pa.array([f"q{number}" for number in range(len(pairs))], pa.string())
+    return RetrievalTask.of(query_ids, pa.array(list(pairs), pa.string()), corpus, positives, nothing)
 
 
 def docstring_pairs(folder: Path | None = None) -> dict[str, list[str]]:

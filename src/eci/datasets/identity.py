@@ -1,7 +1,10 @@
-"""One id, one text: what was seen before, remembered in 16 bytes an id."""
+"""One id, one text: what was seen before, remembered in 16 bytes an id. And which files they came from."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,3 +68,19 @@ def holds_query(document: str, query: str) -> bool:
     """Whether a document under its query's own id is the query (ArguAna), or just shares its number."""
     text, asked = (" ".join(each.lower().split()) for each in (document, query))
     return bool(text) and (asked in text or text in asked)
+
+
+def fingerprint(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, size in bytes and SHA-256 of files."""
+    return [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in dict.fromkeys(paths)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import pyarrow as pa
+
 from eci.datasets import canonical, export
 from eci.datasets.binding import (
     ECI,
@@ -28,11 +30,12 @@ from eci.datasets.binding import (
     labeled_pair,
     n_tuple,
     numbered,
+    pair,
     triplet,
 )
 from eci.datasets.chunks import Shape
 from eci.datasets.export import Exporter
-from eci.datasets.outgoing import ALL
+from eci.datasets.outgoing import ALL, Outgoing
 from eci.datasets.parts import Columns, Context, Parts
 from eci.errors import LayoutError
 
@@ -141,7 +144,23 @@ LAYOUTS: Mapping[str, Layout] = {
     )
 }  # fmt: skip
 BEIR = "beir"
-NAMES = (*LAYOUTS, BEIR)
+
+
+class NoNegatives(LayoutError):  # noqa: N818
+    """The rows are queries with positives alone: enough to mine negatives for, and nothing to score."""
+
+
+def _unwritten(_: Outgoing) -> Mapping[str, pa.Array]:
+    raise LayoutError("layout 'pair' is read and not written.")
+
+
+# Not among LAYOUTS, so that rows whose negatives are missing are refused unless they are asked for.
+PAIR = Layout(
+    "pair", "query and positive, or positives as a list", pair,
+    canonical.pair, _unwritten, frozenset({"source"}),
+)  # fmt: skip
+WRITTEN = (*LAYOUTS, BEIR)
+NAMES = (*WRITTEN, PAIR.name)
 
 
 def named(name: str) -> Layout:
@@ -156,7 +175,7 @@ def named(name: str) -> Layout:
         hint = (
             " It is read from a folder with corpus.jsonl, queries.jsonl and qrels/." if name == BEIR else ""
         )
-        raise LayoutError(f"unknown layout '{name}' for rows. Known: {', '.join(NAMES)}.{hint}")
+        raise LayoutError(f"unknown layout '{name}' for rows. Known: {', '.join(WRITTEN)}.{hint}")
     return LAYOUTS[name]
 
 
@@ -186,10 +205,12 @@ def bind(shape: Shape, place: str, name: str | None) -> tuple[Layout, Binding]:
     ------
     LayoutError
         The keys fit no layout, several, or not the one that was named.
+    NoNegatives
+        They would fit if negatives were there.
     """
     keys = ", ".join(shape)
     if name is not None:
-        layout = named(name)
+        layout = PAIR if name == PAIR.name else named(name)
         bound = layout.bind(shape)
         if bound is None:
             raise LayoutError(f"{place}: the keys are {keys}. Layout '{name}' needs {layout.keys}.")
@@ -205,4 +226,7 @@ def bind(shape: Shape, place: str, name: str | None) -> tuple[Layout, Binding]:
         names = ", ".join(layout.name for layout, _ in found)
         raise LayoutError(f"{place}: the keys {keys} fit several layouts: {names}. Choose one with --layout.")
     known = "; ".join(f"{layout.name} ({layout.keys})" for layout in LAYOUTS.values())
-    raise LayoutError(f"{place}: the keys {keys} fit no layout. Considered: {known}.")
+    words = f"{place}: the keys {keys} fit no layout. Considered: {known}."
+    if PAIR.bind(shape) is not None:
+        raise NoNegatives(f"{words} Queries with positives and no negatives are what eci mine reads.")
+    raise LayoutError(words)

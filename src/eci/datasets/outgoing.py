@@ -103,6 +103,8 @@ def count_losses(out: Outgoing, holds: frozenset[str], keeps: tuple[str, ...]) -
         if name not in holds and name != "title":
             out.lose(name, sum(len(column) - column.null_count for column in columns))
     if "extra" not in holds:
+        told = out.negatives.fields.get("extra")
+        out.lose("extra of negatives", 0 if told is None else len(told) - told.null_count)
         for row in out.extra:
             for key in row:
                 if key not in keeps:

@@ -13,7 +13,8 @@ import orjson
 import pyarrow as pa
 
 from eci.datasets.columns import loaded, to_python
-from eci.errors import MissingDependency
+from eci.datasets.layouts import LAYOUTS, Layout
+from eci.errors import MissingDependency, OutputError
 
 GROUP_BYTES = 64_000_000
 
@@ -91,13 +92,23 @@ def hugging_face(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schem
 def json_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     """Rows of a batch as dicts; only numbered columns keep their nulls."""
     names = batch.schema.names
-    columns = [
-        loaded(batch.column(name)) if name == "extra" else to_python(batch.column(name)) for name in names
-    ]
+    columns = [_as_json(name, batch.column(name)) for name in names]
     wide = {name for name in names if name.startswith("negative_") and name[9:].isdigit()}
     for row in zip(*columns, strict=True):
         pairs = zip(names, row, strict=True)
         yield {k: v for k, v in pairs if (v is not None and not (k == "extra" and v == {})) or k in wide}
+
+
+def _as_json(name: str, column: pa.Array) -> list[Any]:
+    """Python values; what is kept as the text of an object is that object."""
+    if name == "extra":
+        return loaded(column)
+    values = to_python(column)
+    if name == "negatives":
+        for negative in (each for row in values for each in row):
+            if "extra" in negative:
+                negative["extra"] = orjson.loads(negative["extra"])
+    return values
 
 
 def _known(schema: pa.Schema | None) -> pa.Schema:
@@ -135,3 +146,36 @@ FILES: Mapping[str, Sink] = {
     ".parquet": parquet,
 }
 COLUMNAR = (commas, tabs, parquet, hugging_face)
+
+
+def chosen(final: Path, layout: str, target: Layout | None) -> Sink:
+    """The format that a name asks for; of the rows, in layouts of several files.
+
+    Parameters
+    ----------
+    final : Path
+    layout : str
+    target : Layout, optional
+        None for a BEIR folder.
+
+    Raises
+    ------
+    OutputError
+        The name asks for a format that is not known, or that cannot hold the layout.
+    """
+    ending = next((each for each in FILES if final.name.endswith(each)), None)
+    if target is None or target.by_id:
+        if ending:
+            raise OutputError(
+                f"{final}: {layout} is several files (rows, corpus, queries). Give the name of a folder, "
+                f"such as {final.name.removesuffix(ending)}."
+            )
+        return nemo_json if layout == "nemo" else lines
+    if ending in (".csv", ".tsv") and not target.flat:
+        flat = ", ".join(name for name, each in LAYOUTS.items() if each.flat)
+        raise OutputError(
+            f"{final}: {ending} cannot hold the lists of {layout}. It can hold {flat}; or write .jsonl."
+        )
+    if ending is None and final.suffix in (".gz", ".json", ".txt", ".arrow", ".zip"):
+        raise OutputError(f"{final}: the format is not known. Known: {', '.join(FILES)}, or a folder.")
+    return FILES[ending] if ending else hugging_face

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ _QRELS = {"query": pa.string(), "q0": pa.string(), "document": pa.string(), "sco
 def read_qrels(path: Path) -> pa.Table:
     """Judgements with the columns query, document and score: BEIR's table, or TREC's four columns."""
     return _table(path, (_QRELS, _SHORT_RUN), header=True)
+
+
+def relevant_pairs(paths: Sequence[Path]) -> frozenset[tuple[str, str]]:
+    """Query id and document id of every judgement above 0."""
+    pairs: set[tuple[str, str]] = set()
+    for path in paths:
+        table = read_qrels(path)
+        kept = table.filter(pc.greater(table["score"], 0))
+        pairs.update(zip(kept["query"].to_pylist(), kept["document"].to_pylist(), strict=True))
+    return frozenset(pairs)
 
 
 def read_run(path: Path, label: str) -> pa.Table:

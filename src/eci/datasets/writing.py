@@ -10,23 +10,29 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.atomic import atomic_path
 from eci.datasets import layouts, sinks
+from eci.datasets.card import Card, Contents, render
+from eci.datasets.columns import Documents, lengths_of
 from eci.datasets.files import MARKER
 from eci.datasets.grouping import Batches, grouped, require_positives
 from eci.datasets.layouts import BEIR, LAYOUTS, Layout
-from eci.datasets.outgoing import NEGATIVES_PER_ROW, Outgoing, count_losses, with_ids
+from eci.datasets.outgoing import Outgoing, count_losses, with_ids
 from eci.datasets.rows import Rows
 from eci.datasets.side_files import Judgements, Texts
+from eci.datasets.trainable import cut, told, unscored
 from eci.errors import OutputError
 from eci.examples import ROWS
 from eci.types import Progress, silent
 
 _BEIR_HOLDS = frozenset({"query_id", "source", "id", "title", "rank", "score", "scorer"})
 _BATCH_ROWS = 4096
+# Columns of these depend on all rows: how many negatives the longest has, whether each row has its scores.
+_PLANNED = ("triplet", "n-tuple")
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,11 @@ class WriteSummary:
     losses: dict[str, int]
     notes: list[str]
 
+    def told(self, layout: str) -> list[str]:
+        """Losses in one sentence, if there were any, and the notes."""
+        lost = ", ".join(f"{what} ({number:,})" for what, number in self.losses.items())
+        return [*([f"not held by {layout}: {lost}"] if lost else []), *self.notes]
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -57,7 +68,9 @@ class _Job:
 
     layout: Layout
     sink: sinks.Sink
+    negatives: int | None = None
     schema: pa.Schema | None = None
+    unscored: int = 0
     texts: Texts | None = None
 
 
@@ -67,11 +80,33 @@ class _Tally:
     rows: int = 0
     queries: int = 0
     negatives: int = 0
+    sources: set[str] = field(default_factory=set)
+    filled: Counter[str] = field(default_factory=Counter)
+    queries_of: Counter[str] = field(default_factory=Counter)
+    negatives_of: Counter[str] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
+    def count_sources(self, out: Outgoing) -> None:
+        """Count the negatives of each source, and the queries that have any."""
+        coded = pc.fill_null(out.negatives.fields["source"], "").dictionary_encode()
+        labels = coded.dictionary.to_pylist()
+        codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        owned = np.unique(out.negatives.rows * len(labels) + codes) % max(1, len(labels))
+        for counts, found in ((self.negatives_of, codes), (self.queries_of, owned)):
+            sizes = np.bincount(found, minlength=len(labels)).tolist()
+            counts.update(dict(zip(labels, sizes, strict=True)))
 
-def write(rows: Rows, out: str | Path, layout: str, *, progress: Progress = silent) -> WriteSummary:
+
+def write(
+    rows: Rows,
+    out: str | Path,
+    layout: str,
+    *,
+    negatives: int | None = None,
+    card: Card | None = None,
+    progress: Progress = silent,
+) -> WriteSummary:
     """Write rows in a layout.
 
     Parameters
@@ -83,6 +118,10 @@ def write(rows: Rows, out: str | Path, layout: str, *, progress: Progress = sile
         a folder: of a saved Hugging Face dataset, or of the files that the layout consists of.
     layout : str
         One of ``layouts.NAMES``.
+    negatives : int, optional
+        Give every query its first so many negatives, and leave out queries with fewer; at least 1.
+    card : Card, optional
+        Put a ``README.md`` with this beside the rows of a saved Hugging Face dataset.
     progress : Progress
         Told the rows written so far; the total is not known and given as 0.
 
@@ -93,54 +132,54 @@ def write(rows: Rows, out: str | Path, layout: str, *, progress: Progress = sile
     Raises
     ------
     OutputError
-        The output cannot be written there, or cannot hold the layout.
+        The output cannot be written there, or cannot hold the layout or the card.
     DataError
         The rows cannot be read, or a query has no positive.
     """
     final = Path(out)
     target = None if layout == BEIR else layouts.named(layout)
-    sink = _sink(final, layout, target)
+    sink = sinks.chosen(final, layout, target)
     _refuse(final, rows)
+    if negatives is not None and negatives < 1:
+        raise OutputError(f"negatives must be at least 1, got {negatives}.")
+    if card is not None and sink is not sinks.hugging_face:
+        raise OutputError(
+            f"{final}: only a saved Hugging Face dataset has a card. Name a folder, without an ending "
+            "such as .parquet, and a layout that is not several files; or leave the card out."
+        )
     tally = _Tally(", ".join(str(path) for path in rows.paths) or "the rows")
     with (
         atomic_path(final) as temporary,
         tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name[:99]}.") as work,
     ):
         batches, note = _by_query(rows, Path(work))
+        schema = None
         if target is None:
-            _write_beir(temporary, batches, tally, progress)
+            _write_beir(temporary, batches, negatives, tally, progress)
         else:
-            _write_rows(temporary, batches, _Job(target, sink), tally, progress)
+            schema = _write_rows(temporary, batches, _Job(target, sink, negatives), tally, progress)
         if temporary.is_dir():
             (temporary / MARKER).write_text(
                 json.dumps({"written_by": "eci convert", "layout": layout}) + "\n"
             )
         if not tally.rows:
-            raise OutputError(
-                f"{final}: nothing to write: no query has a negative, and {layout} needs one in each row."
+            raise OutputError(_nothing(final, layout, negatives))
+        notes = [*rows.notes, *([note] if note else []), *_told(tally, layout)]
+        summary = WriteSummary(tally.rows, tally.negatives, dict(tally.losses), notes)
+        if card is not None:
+            contents = Contents(
+                name=final.name,
+                layout=layout,
+                columns=schema or pa.schema([]),
+                rows=tally.rows,
+                sources={s: (tally.queries_of[s], n) for s, n in sorted(tally.negatives_of.items())},
+                per_row=negatives,
+                lost=summary.losses,
+                notes=notes,
+                files=rows.fingerprint(),
             )
-    notes = [*rows.notes, *([note] if note else []), *_told(tally, layout)]
-    return WriteSummary(tally.rows, tally.negatives, dict(tally.losses), notes)
-
-
-def _sink(final: Path, layout: str, target: Layout | None) -> sinks.Sink:
-    """The format that a name asks for; of the rows, in layouts of several files."""
-    ending = next((each for each in sinks.FILES if final.name.endswith(each)), None)
-    if target is None or target.by_id:
-        if ending:
-            raise OutputError(
-                f"{final}: {layout} is several files (rows, corpus, queries). Give the name of a folder, "
-                f"such as {final.name.removesuffix(ending)}."
-            )
-        return sinks.nemo_json if layout == "nemo" else sinks.lines
-    if ending in (".csv", ".tsv") and not target.flat:
-        flat = ", ".join(name for name, each in LAYOUTS.items() if each.flat)
-        raise OutputError(
-            f"{final}: {ending} cannot hold the lists of {layout}. It can hold {flat}; or write .jsonl."
-        )
-    if ending is None and final.suffix in (".gz", ".json", ".txt", ".arrow", ".zip"):
-        raise OutputError(f"{final}: the format is not known. Known: {', '.join(sinks.FILES)}, or a folder.")
-    return sinks.FILES[ending] if ending else sinks.hugging_face
+            (temporary / "README.md").write_text(render(card, contents), encoding="utf-8")
+    return summary
 
 
 def _refuse(final: Path, rows: Rows) -> None:
@@ -160,21 +199,27 @@ def _by_query(rows: Rows, work: Path) -> tuple[Batches, str | None]:
     return lambda _: iter(rows), None
 
 
-def _opened(batches: Batches, tally: _Tally) -> Iterator[Outgoing]:
+def _opened(batches: Batches, layout: str, negatives: int | None, tally: _Tally) -> Iterator[Outgoing]:
     for batch in batches(tally.losses):
         require_positives(batch, tally.where)
-        out = Outgoing.of(batch, tally.losses, tally.notes)
         tally.queries += len(batch)
-        tally.negatives += len(out.negatives)
-        yield out
+        tally.negatives += int(lengths_of(batch.column("negatives")).sum())
+        if negatives is not None:
+            found = Documents.of(batch.column("negatives")).fields["source"]
+            tally.sources.update(source or "" for source in pc.unique(found).to_pylist())
+        left = cut(batch, layout, negatives, tally.losses)
+        if len(left):
+            yield Outgoing.of(left, tally.losses, tally.notes)
 
 
 def _exported(
     batches: Batches, job: _Job, tally: _Tally, progress: Progress = silent
 ) -> Iterator[pa.RecordBatch]:
     """The columns of the layout, batch by batch; what is on the way written beside is written."""
-    for opened in _opened(batches, tally):
+    for opened in _opened(batches, job.layout.name, job.negatives, tally):
         out = with_ids(opened) if job.layout.by_id or job.layout.name == "tevatron" else opened
+        out = unscored(out) if job.unscored else out
+        tally.count_sources(out)
         count_losses(out, job.layout.holds, job.layout.keeps)
         if job.texts is not None:
             job.texts.add(out)
@@ -187,45 +232,60 @@ def _exported(
             )
             out.lose("empty negatives, which CSV cannot tell from missing ones", empty)
         tally.rows += size
+        tally.filled.update({name: size - column.null_count for name, column in columns.items()})
         if size:
             arrays = [columns[f.name] if f.name in columns else pa.nulls(size, f.type) for f in schema]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         progress("rows written", tally.rows, 0)
 
 
-def _schema(batches: Batches, job: _Job, where: str) -> pa.Schema | None:
+def _planned(batches: Batches, job: _Job, where: str) -> _Job:
     """The columns that some row fills, found in a pass of their own where they must be known beforehand."""
     if job.layout.name == "eci":
-        return ROWS
-    if job.sink not in sinks.COLUMNAR and job.layout.name != "n-tuple":
-        return None
+        return replace(job, schema=ROWS)
+    if job.sink not in sinks.COLUMNAR and job.layout.name not in _PLANNED:
+        return job
     filled: dict[str, pa.DataType] = {}
     names: dict[str, None] = {}
-    for batch in _exported(batches, job, _Tally(where)):
+    tally = _Tally(where)
+    for batch in _exported(batches, job, tally):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             names[name] = None
             if column.null_count < len(column) or name == "negative_1":
                 filled[name] = column.type
+    scored = tally.filled["scores"]
+    if job.layout.flat and 0 < scored < tally.rows:
+        del filled["scores"]
+        job = replace(job, unscored=scored)
     ordered = sorted(names, key=lambda name: name == "scores")
-    return pa.schema([(name, filled[name]) for name in ordered if name in filled])
+    return replace(job, schema=pa.schema([(name, filled[name]) for name in ordered if name in filled]))
 
 
-def _write_rows(path: Path, batches: Batches, job: _Job, tally: _Tally, progress: Progress) -> None:
+def _write_rows(
+    path: Path, batches: Batches, job: _Job, tally: _Tally, progress: Progress
+) -> pa.Schema | None:
     with ExitStack() as stack:
         if job.layout.by_id:
             path.mkdir()
             job = replace(job, texts=Texts(path, job.layout.name, stack))
             path = path / ("train.json" if job.sink is sinks.nemo_json else "train.jsonl")
-        job = replace(job, schema=_schema(batches, job, tally.where))
+        job = _planned(batches, job, tally.where)
+        if job.unscored:
+            words = "scores left out: only {} rows have all of theirs, and trainers fail on a missing one"
+            tally.notes[words] = job.unscored
         job.sink(path, _exported(batches, job, tally, progress), job.schema)
+    return job.schema
 
 
-def _write_beir(folder: Path, batches: Batches, tally: _Tally, progress: Progress) -> None:
+def _write_beir(
+    folder: Path, batches: Batches, negatives: int | None, tally: _Tally, progress: Progress
+) -> None:
     folder.mkdir()
     with ExitStack() as stack:
         texts, judgements = Texts(folder, BEIR, stack), Judgements(folder, stack)
-        for opened in _opened(batches, tally):
+        for opened in _opened(batches, BEIR, negatives, tally):
             out = with_ids(opened)
+            tally.count_sources(out)
             count_losses(out, _BEIR_HOLDS, ("grades",))
             texts.add(out)
             judgements.add(out)
@@ -234,21 +294,22 @@ def _write_beir(folder: Path, batches: Batches, tally: _Tally, progress: Progres
 
 
 def _told(tally: _Tally, layout: str) -> list[str]:
-    lengths = {int(k.split()[1]): n for k, n in tally.notes.items() if k.startswith(NEGATIVES_PER_ROW)}
-    told = [
-        words.format(f"{number:,}")
-        for words, number in tally.notes.items()
-        if not words.startswith(NEGATIVES_PER_ROW)
-    ]
-    if len(lengths) > 1:
-        short = sum(number for length, number in lengths.items() if length < max(lengths))
-        told.append(
-            f"rows with fewer negatives than the longest ({max(lengths)}): {short:,}; Tevatron's loader pads "
-            "short lists by repetition"
+    found = told(layout, tally.rows, tally.filled, tally.notes)
+    gone = sorted(tally.sources - tally.negatives_of.keys())
+    if gone:
+        found.append(
+            f"sources of which nothing is left: {', '.join(gone)}; the first negatives of each query are "
+            "kept, in the order of the rows"
         )
     if layout in LAYOUTS and LAYOUTS[layout].flat:
-        told.append(
+        found.append(
             f"queries: {tally.queries:,}, rows: {tally.rows:,}; ids and sources stay behind, for trainers "
             "read every column"
         )
-    return told
+    return found
+
+
+def _nothing(final: Path, layout: str, negatives: int | None) -> str:
+    if (negatives or 1) > 1:
+        return f"{final}: nothing to write: no query has {negatives} negatives. Ask for fewer."
+    return f"{final}: nothing to write: no query has a negative, and {layout} needs one in each row."

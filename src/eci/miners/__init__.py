@@ -1,13 +1,5 @@
 """Miners: for each query, negatives out of a corpus, with who found them and how.
 
-Every miner returns a `Ranking` and keeps the known positives out.
+Each is a module with a class that satisfies ``eci.task.Miner``; `filters` and `copies` decide what of
+their finds becomes a negative, `hybrid` puts the negatives of several sources together.
 """
-
-from __future__ import annotations
-
-from eci.miners.bm25 import mine_bm25
-from eci.miners.dense import mine_dense
-from eci.miners.random import mine_random
-from eci.miners.ranking import Ranking
-
-__all__ = ["Ranking", "mine_bm25", "mine_dense", "mine_random"]

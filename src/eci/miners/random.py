@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from eci.miners.ranking import Ranking, best_unknown, depth
+from eci.errors import EciError
 from eci.ragged import Ragged
+from eci.task import Ranking, RetrievalTask, unknown
+from eci.types import Integers
 
 
-def mine_random(corpus: int, known: Ragged, k: int, seed: int = 0) -> Ranking:
-    """K documents of each query, uniformly and without repetition.
+class RandomMiner:
+    """Documents drawn uniformly and without repetition, for each query on its own.
 
     Parameters
     ----------
-    corpus : int
-        Number of documents.
-    known : Ragged of B rows
-        Known positives of each query; never returned.
-    k : int
-        Negatives per query; fewer where the corpus has no more.
+    task : RetrievalTask
     seed : int
-        Same seed, same negatives.
+        The same seed draws the same documents for a query, whatever the other queries are.
     """
-    rng = np.random.default_rng(seed)
-    wanted = depth(known, k, corpus)
-    drawn = [rng.choice(corpus, size=wanted, replace=False) for _ in range(len(known))]
-    documents = np.stack(drawn) if drawn else np.empty((0, wanted), dtype=np.int64)
-    return best_unknown(documents, np.full(documents.shape, np.nan), known, k, "random")
+
+    label = "random"
+
+    def __init__(self, task: RetrievalTask, seed: int = 0) -> None:
+        self.task, self.seed = task, seed
+
+    def describe(self) -> dict[str, Any]:
+        """Name and seed."""
+        return {"name": "random", "seed": self.seed}
+
+    def mine(self, queries: Integers, depth: int) -> Ranking:
+        """Documents in the order in which they were drawn."""
+        size = len(self.task.corpus)
+        drawn = [
+            np.random.default_rng([self.seed, int(number)]).choice(size, min(depth, size), replace=False)
+            for number in self.task.numbers(queries)
+        ]
+        documents = Ragged.from_lengths(
+            np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64), [len(row) for row in drawn]
+        )
+        scores = np.full(len(documents.values), np.nan)
+        return unknown(documents, scores, self.task.known.take(queries), "random")
+
+    def score_positives(self, queries: Integers) -> Ragged:  # noqa: ARG002
+        """Chance gives no scores."""
+        raise EciError("Random negatives have no scores to compare. Name a --teacher that gives them.")

@@ -1,1 +1,1 @@
-"""Encoders and the cache of their vectors. Nothing heavy is imported until a model is loaded."""
+"""Encoders, rerankers and the cache of what they compute; nothing heavy is imported until one is loaded."""

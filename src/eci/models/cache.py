@@ -1,12 +1,12 @@
-"""Vectors kept on disk, so that a text is encoded once: LMDB under the user's cache folder.
+"""Vectors and scores kept on disk, so that a text or pair is computed once: LMDB in the user's cache folder.
 
-A key is the encoder's fingerprint and the digest of a text; a value is a float32 vector and its
-CRC-32. Each batch is one transaction: a killed run loses at most the batch it was encoding.
+A key is the fingerprint of the model and the digest of a text, or of a pair of texts; a value is a float32
+vector, of one number for a pair, and its CRC-32. Each batch is one transaction: a killed run loses at most
+the batch it was computing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,16 +15,17 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from eci.errors import CacheError, MissingDependency
-from eci.scoring import refuse_unusable
-from eci.types import Flags, Integers, Progress, Role, Vectors, silent
+from eci.types import Flags, Vectors
 
 _FIRST_SIZE = 1 << 28
 _FULL = 1 << 20
+# Texts looked up in one transaction: an old one would keep LMDB from using freed pages again.
+_CHUNK = 1 << 14
 _FILE = "data.mdb"
 
 
@@ -34,30 +35,6 @@ def default_folder() -> Path:
 
     chosen = os.environ.get("ECI_CACHE")
     return Path(chosen) if chosen else user_cache_path("eci", appauthor=False)
-
-
-class PlannedEncoder(Protocol):
-    """An encoder that can be cached: it says how to batch texts, and what its vectors depend on."""
-
-    def plan(self, texts: Sequence[str], /) -> list[Integers]:
-        """Batches of indices into `texts`."""
-        ...
-
-    def fingerprint(self, role: Role, /) -> bytes:
-        """16 bytes that change whenever a vector would."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What a result stores of the encoder."""
-        ...
-
-    def encode_query(self, texts: Sequence[str], /) -> Vectors:
-        """Vectors of queries, of shape (n, d)."""
-        ...
-
-    def encode_document(self, texts: Sequence[str], /) -> Vectors:
-        """Vectors of documents, of shape (n, d)."""
-        ...
 
 
 class EmbeddingCache:
@@ -96,16 +73,25 @@ class EmbeddingCache:
         self._environment.close()
 
     def get(self, fingerprint: bytes, digests: Sequence[bytes]) -> tuple[Flags, Vectors]:
-        """Which of n texts are there, of shape (n,), and the vectors of those, of shape (m, d)."""
+        """Which of n texts are there, of shape (n,), and their vectors, of shape (n, d).
+
+        The vectors of the others are 0; d is 0 where none is there.
+        """
         found = np.zeros(len(digests), dtype=np.bool_)
-        vectors: list[Vectors] = []
-        with self._explained("read"), self._transaction() as transaction:
-            for place, digest in enumerate(digests):
-                value = transaction.get(fingerprint + digest, db=self._vectors)
-                if value is not None:
-                    found[place] = True
-                    vectors.append(self._vector(value))
-        return found, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+        vectors: Vectors = np.empty((len(digests), 0), dtype=np.float32)
+        for start in range(0, len(digests), _CHUNK):
+            with self._explained("read"), self._transaction() as transaction:
+                for place, digest in enumerate(digests[start : start + _CHUNK], start):
+                    value = transaction.get(fingerprint + digest, db=self._vectors)
+                    if value is not None:
+                        vector = self._vector(value)
+                        if not vectors.shape[1]:
+                            vectors = np.zeros((len(digests), len(vector)), dtype=np.float32)
+                        if len(vector) != vectors.shape[1]:
+                            raise CacheError(self._damaged("vectors of one encoder differ in length"))
+                        vectors[place] = vector
+                        found[place] = True
+        return found, vectors
 
     def put(self, fingerprint: bytes, digests: Sequence[bytes], vectors: Vectors) -> None:
         """Keep n vectors, of shape (n, d), durably and all or none."""
@@ -235,66 +221,3 @@ def temporary_cache() -> Iterator[EmbeddingCache]:
             cache.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class CachedEncoder:
-    """An encoder that looks into the cache first and encodes each distinct text once.
-
-    Parameters
-    ----------
-    encoder : PlannedEncoder
-    cache : EmbeddingCache
-    progress : Progress
-        Told of every batch.
-    """
-
-    def __init__(self, encoder: PlannedEncoder, cache: EmbeddingCache, progress: Progress = silent) -> None:
-        self.encoder = encoder
-        self.cache = cache
-        self.progress = progress
-        self.hits = 0
-        self.encoded = 0
-
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of queries, of shape (n, d), float32."""
-        return self._encode(texts, "query")
-
-    def encode_document(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of documents, of shape (n, d), float32."""
-        return self._encode(texts, "document")
-
-    def describe(self) -> dict[str, Any]:
-        """What a result stores of the encoder."""
-        return self.encoder.describe()
-
-    def _encode(self, texts: Sequence[str], role: Role) -> Vectors:
-        fingerprint = self.encoder.fingerprint(role)
-        asked = [_digest(text) for text in texts]
-        distinct = dict(zip(asked, texts, strict=True))
-        digests, unique = list(distinct), list(distinct.values())
-        place = {digest: number for number, digest in enumerate(digests)}
-        found, table = self.cache.get(fingerprint, digests)
-        self.hits += int(found.sum())
-        if not found.all():
-            missing = [unique[number] for number in np.flatnonzero(~found)]
-            self._encode_missing(missing, fingerprint, role, kept=len(unique) - len(missing))
-            _, table = self.cache.get(fingerprint, digests)
-        return table[[place[digest] for digest in asked]]
-
-    def _encode_missing(self, texts: list[str], fingerprint: bytes, role: Role, kept: int) -> None:
-        self.cache.register(fingerprint, {**self.encoder.describe(), "role": role})
-        function = self.encoder.encode_query if role == "query" else self.encoder.encode_document
-        done, stage = 0, f"embedding {role} texts" + (f" ({kept:,} more are cached)" if kept else "")
-        self.progress(stage, 0, len(texts))
-        for batch in self.encoder.plan(texts):
-            chosen = [texts[place] for place in batch]
-            vectors = function(chosen)
-            refuse_unusable(vectors, chosen)
-            self.cache.put(fingerprint, [_digest(text) for text in chosen], vectors)
-            done += len(batch)
-            self.encoded += len(batch)
-            self.progress(stage, done, len(texts))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()

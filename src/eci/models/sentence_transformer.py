@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from eci.errors import EncoderError, MissingDependency
-from eci.models import bundled
+from eci.errors import EncoderError
+from eci.models import bundled, pretrained
+from eci.models.batching import planned, text_keys, token_bound, token_lengths
+from eci.models.pretrained import Precision
 from eci.types import Integers, Role, Vectors
 
-Precision = Literal["auto", "float32", "bfloat16"]
-
-_CPU_TOKENS = 2048
-_GPU_TOKENS = 65_536
-_CHARACTERS_PER_TOKEN = 4
+_KIND = pretrained.Kind(
+    "SentenceTransformer",
+    "An encoder by name",
+    "sentence-transformers",
+    f"Give a folder, a hub name, or leave --encoder out for the embedded {bundled.NAME}.",
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,9 @@ class SentenceTransformerEncoder:
             )
         self.model = model
         self.name = name
-        self.precision = _resolve(precision, model.device.type)
-        self.weights = _digest_weights(model)
-        self.batch_tokens = _CPU_TOKENS if model.device.type == "cpu" else _GPU_TOKENS
+        self.precision = pretrained.resolve_precision(precision, model.device.type)
+        self.weights = pretrained.digest_weights(model)
+        self.batch_tokens = token_bound(model.device.type)
 
     @classmethod
     def load(
@@ -90,31 +88,16 @@ class SentenceTransformerEncoder:
             for key, value in asdict(options).items()
             if key not in ("precision", "max_seq_length") and value is not None
         }
-        if bundled.is_default(name) and options.revision is None:
-            model, name = _load(str(bundled.find()), arguments), bundled.NAME
-        elif Path(name).is_dir():
-            model = _load(name, arguments)
-        else:
-            model = _load_from_hub(name, arguments)
+        default = bundled.is_default(name) and options.revision is None
+        model = pretrained.load_named(str(bundled.find()) if default else name, _KIND, arguments)
         if options.max_seq_length is not None:
             model.max_seq_length = options.max_seq_length
-        return cls(model, Path(name).name if Path(name).is_dir() else name, options.precision)
+        return cls(model, bundled.NAME if default else pretrained.shown_name(name), options.precision)
 
     def plan(self, texts: Sequence[str]) -> list[Integers]:
-        """Batches of indices into `texts`: longest first, each at most `batch_tokens` when padded.
-
-        The batches after any batch do not depend on the ones before it, so a run that goes on after
-        a kill makes the very batches that the first run would have made.
-        """
-        lengths = self._lengths(texts)
-        digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
-        order = sorted(range(len(texts)), key=lambda place: (-lengths[place], digests[place]))
-        batches, start = [], 0
-        while start < len(order):
-            size = max(1, self.batch_tokens // max(1, lengths[order[start]]))
-            batches.append(np.array(order[start : start + size], dtype=np.int64))
-            start += size
-        return batches
+        """Batches of indices into `texts`: longest first, each at most `batch_tokens` when padded."""
+        lengths = token_lengths(self._tokenizer, texts, self.model.max_seq_length)
+        return planned(lengths, [text_keys(texts)], self.batch_tokens)
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
         """Vectors of queries, of shape (n, d), float32, not yet normalised."""
@@ -132,9 +115,9 @@ class SentenceTransformerEncoder:
             "name": None,
             "versions": None,
             "role": None if shared else role,
-            "tokenizer": _tokenizer_rules(self._tokenizer),
+            "tokenizer": pretrained.tokenizer_rules(self._tokenizer),
         }
-        return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).digest()
+        return pretrained.digest_of(described)
 
     def describe(self) -> dict[str, Any]:
         """What a result stores of the encoder."""
@@ -148,7 +131,7 @@ class SentenceTransformerEncoder:
             "default_prompt_name": self.model.default_prompt_name,
             "truncate_dim": self.model.truncate_dim,
             "precision": self.precision,
-            "versions": {name: version(name) for name in ("sentence-transformers", "transformers", "torch")},
+            "versions": pretrained.versions(),
         }
 
     @property
@@ -160,118 +143,11 @@ class SentenceTransformerEncoder:
         return any(type(module).__name__ in ("Router", "Asym") for module in self.model)
 
     def _encode(self, function: Callable[..., Any], texts: Sequence[str]) -> Vectors:
-        with self._autocast():
+        with pretrained.autocast(self.model.device.type, self.precision):
             vectors = function(list(texts), batch_size=max(1, len(texts)), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        import torch
-
-        if self.precision == "float32":
-            return nullcontext()
-        context: AbstractContextManager[Any] = torch.autocast(self.model.device.type, dtype=torch.bfloat16)
-        return context
-
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
-        limit = self.model.max_seq_length or 2**31
-        # Words beyond the limit are never read; their characters need no tokenizing to be counted.
-        cut = [text[: 64 * limit] for text in texts]
-        if callable(self._tokenizer):
-            found = self._tokenizer(cut, add_special_tokens=True, truncation=False, verbose=False)
-            return [min(limit, len(numbers)) for numbers in found["input_ids"]]
-        return [min(limit, 1 + len(text) // _CHARACTERS_PER_TOKEN) for text in texts]
-
-
-def _load(path: str, arguments: dict[str, Any]) -> Any:
-    try:
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise MissingDependency("An encoder by name", "sentence-transformers", "encode") from error
-    shows_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        return SentenceTransformer(path, **arguments)
-    except Exception as error:
-        raise EncoderError(
-            f"The model {path!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). "
-            "Expected a folder or a hub name that sentence-transformers can load."
-        ) from error
-    finally:
-        if shows_bars:
-            logging.enable_progress_bar()
-
-
-def _load_from_hub(name: str, arguments: dict[str, Any]) -> Any:
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-    except ImportError as error:
-        raise MissingDependency("An encoder by name", "sentence-transformers", "encode") from error
-    try:
-        return _load(name, {**arguments, "local_files_only": True})
-    except EncoderError:
-        repository = name if "/" in name else f"sentence-transformers/{name}"
-        hint = f"Give a folder, a hub name, or leave --encoder out for the embedded {bundled.NAME}."
-        try:
-            # One quick question first: loading would retry for a minute where no hub is.
-            HfApi().model_info(repository, revision=arguments.get("revision"), timeout=10)
-        except (RepositoryNotFoundError, HFValidationError) as error:
-            raise EncoderError(
-                f"There is no model {name!r}: neither a folder here nor on the hub. {hint}"
-            ) from error
-        except HfHubHTTPError as error:
-            raise EncoderError(f"The hub refused {name!r}: {_first_line(error)}. {hint}") from error
-        except Exception as error:
-            raise EncoderError(
-                f"{name!r} is no folder here and not in the hub's local cache, and the hub cannot be reached "
-                f"({type(error).__name__}: {_first_line(error)}). {hint}"
-            ) from error
-    return _load(name, arguments)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "no details")
-
-
-def _resolve(precision: Precision, device: str) -> Literal["float32", "bfloat16"]:
-    if precision != "auto":
-        return precision
-    import torch
-
-    if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if device == "cpu" and _cpu_computes_bfloat16() else "float32"
-
-
-def _cpu_computes_bfloat16() -> bool:
-    """AVX512-BF16 or AMX, as torch reports them; without a report, no."""
-    import torch
-
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _dimension(model: Any) -> int:
     ask = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
     return int(ask())
-
-
-def _tokenizer_rules(tokenizer: Any) -> Any:
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not hasattr(backend, "to_str"):
-        return repr(tokenizer)
-    rules = json.loads(backend.to_str())
-    # Set by whatever was encoded last; the limit that counts is max_seq_length.
-    return {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}
-
-
-def _digest_weights(model: Any) -> str:
-    import torch
-
-    digest = hashlib.blake2b(digest_size=16)
-    state: Iterable[tuple[str, Any]] = sorted(model.state_dict().items())
-    for name, tensor in state:
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

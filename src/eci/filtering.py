@@ -1,0 +1,320 @@
+"""Filters for negatives that are there already, wherever they came from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from eci.datasets import write
+from eci.datasets.columns import Documents
+from eci.datasets.grouping import grouped, require_positives
+from eci.datasets.rows import Rows
+from eci.errors import DataError, EciError
+from eci.examples import NEGATIVE, POSITIVE, ROWS, shorten
+from eci.miners.copies import near_copies
+from eci.miners.filters import Candidates, Filters, Selector
+from eci.miners.reranked import checked
+from eci.ragged import Ragged
+from eci.results import count
+from eci.task import Reranker, query_numbers, text_digests
+from eci.types import Flags, Floats, Progress, silent
+
+_BATCH = 1024
+_NO_END = 2**62
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """What to keep of the negatives of each source.
+
+    Parameters
+    ----------
+    filters : Filters
+        ``range_min`` and ``range_max`` count the negatives of one source of one query, in the order in
+        which they stand.
+    k : int, optional
+        Most negatives of each source per query; all that pass when None.
+    sources : tuple of str
+        The sources to filter; those that are not named pass untouched. All when empty.
+    layout : str
+        Of the output, one of ``datasets.LAYOUT_NAMES``.
+    """
+
+    filters: Filters = field(default_factory=Filters)
+    k: int | None = None
+    sources: tuple[str, ...] = ()
+    layout: str = "eci"
+
+    def __post_init__(self) -> None:
+        if self.k is not None and self.k < 1:
+            raise EciError(f"k must be at least 1, got {self.k}.")
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What was kept and removed.
+
+    Parameters
+    ----------
+    queries : int
+    sources : dict
+        For each source: its negatives before and after, the queries that had some, and those that are
+        left with none or with fewer than k.
+    removed : dict of str to int
+        Negatives that each filter removed, in the order in which the filters apply.
+    settings : dict
+    notes : list of str
+    """
+
+    queries: int
+    sources: dict[str, dict[str, int]]
+    removed: dict[str, int]
+    settings: dict[str, Any]
+    notes: list[str]
+
+    def to_json(self) -> str:
+        """Everything, as JSON of schema ``eci.filter/1``."""
+        return orjson.dumps({"schema": "eci.filter/1", **asdict(self)}, option=orjson.OPT_INDENT_2).decode()
+
+    def table(self) -> str:
+        """The counts for a person."""
+        lines = [count(self.queries, "query")]
+        for label, told in self.sources.items():
+            lines.append(
+                f"{label}: {told['before']:,} → {count(told['after'], 'negative')}; of "
+                f"{count(told['queries'], 'query')} {told['empty']:,} left with none"
+                + (f", {told['short']:,} with fewer than {self.settings['k']}" if self.settings["k"] else "")
+            )
+        lines += [f"  removed by {name}: {number:,}" for name, number in self.removed.items()]
+        return "\n".join([*lines, *(f"· {note}" for note in self.notes)])
+
+
+def filter_rows(
+    rows: Rows,
+    out: str | Path,
+    settings: FilterSettings,
+    *,
+    teacher: Reranker | None = None,
+    judged: frozenset[tuple[str, str]] = frozenset(),
+    progress: Progress = silent,
+) -> FilterResult:
+    """Filter negatives and write what is left.
+
+    Parameters
+    ----------
+    rows : Rows
+        What ``datasets.read`` or ``from_object`` gave.
+    out : str or Path
+        As in ``datasets.write``.
+    settings : FilterSettings
+    teacher : Reranker, optional
+        Scores negatives and positives; else the scores of the rows count. Its scores are written.
+    judged : frozenset of (query id, document id)
+        Pairs that judgements call relevant: never negatives.
+    progress : Progress
+
+    Returns
+    -------
+    FilterResult
+
+    Raises
+    ------
+    DataError
+        A filter needs scores that the rows lack; a source to filter is not there; nothing is left.
+    """
+    passes: list[_Pass] = []
+    final = Path(out)
+    with tempfile.TemporaryDirectory(prefix="eci-filter-") as work:
+        batches, note = grouped(rows, Path(work), _BATCH)
+
+        def selected(_: Any) -> Iterator[pa.RecordBatch]:
+            passes.append(_Pass(settings, teacher, judged))
+            return passes[-1].rows(batches(Counter()))
+
+        kept = Rows("eci", rows.paths, selected, 1)
+        written = write(kept, final, settings.layout, progress=progress)
+    done = passes[-1]
+    return FilterResult(
+        queries=done.queries,
+        sources={label: dict(told) for label, told in done.sources.items()},
+        removed={name: number for name, number in done.selector.removed.items() if number},
+        settings={**asdict(settings), "teacher": teacher.describe() if teacher else None},
+        notes=[*rows.notes, *([note] if note else []), *written.told(settings.layout)],
+    )
+
+
+class _Pass:
+    """One pass over the rows, and what it counts."""
+
+    def __init__(
+        self, settings: FilterSettings, teacher: Reranker | None, judged: frozenset[tuple[str, str]]
+    ) -> None:
+        self.settings, self.teacher, self.judged = settings, teacher, judged
+        filters = settings.filters
+        self.selector = Selector(filters, settings.k, filters.range_max or _NO_END)
+        self.queries = 0
+        self.sources: dict[str, Counter[str]] = {}
+
+    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for large in batches:
+            for start in range(0, len(large), _BATCH):
+                batch = large.slice(start, _BATCH)
+                require_positives(batch, "the rows")
+                self.queries += len(batch)
+                yield self._filtered(batch)
+        absent = [label for label in self.settings.sources if label not in self.sources]
+        if absent:
+            raise DataError(
+                f"No negative is of the source '{absent[0]}'. Sources here: {', '.join(self.sources)}."
+            )
+        if not sum(told["after"] for told in self.sources.values()):
+            removed = ", ".join(f"{name} {number:,}" for name, number in self.selector.removed.items())
+            raise DataError(f"No negative is left. Removed by: {removed or 'nothing; there were none'}.")
+
+    def _filtered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        positives = Documents.of(batch.column("positives"))
+        negatives = Documents.of(batch.column("negatives"))
+        labels = negatives.fields["source"].dictionary_encode()
+        names = labels.dictionary.to_pylist()
+        source = np.asarray(labels.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+        wanted = [not self.settings.sources or name in self.settings.sources for name in names]
+        asked = np.array(wanted, dtype=np.bool_)[source]
+        scores = self._scores(batch, positives, negatives, asked)
+        if self.teacher is not None:
+            positives, negatives = self._rescored(positives, negatives, scores)
+        # One list for each source of each query, in the order in which its negatives stand.
+        order = np.lexsort((source, negatives.rows))
+        order = order[asked[order]]
+        owner = negatives.rows[order] * max(1, len(names)) + source[order]
+        lists, lengths = np.unique(owner, return_counts=True)
+        row_of_list = lists // max(1, len(names))
+        digests = text_digests(negatives.fields["title"], negatives.fields["text"])
+        free = ~self._known(batch, positives, negatives, digests)[order]
+        if not free.all():
+            self.selector.removed["known positives"] += int((~free).sum())
+        documents = Ragged.from_lengths(digests[order], lengths).keep(free)
+        order = order[free]
+        floor = -Ragged.from_lengths(-scores[0], positives.lengths).maxima()
+        numbers = query_numbers(batch.column("query_id"), batch.column("query"))
+        candidates = Candidates(documents, scores[1][order], floor[row_of_list], numbers[row_of_list])
+
+        def copies(mask: Flags) -> Flags:
+            return self._copies(positives, negatives, order, mask)
+
+        chosen = self.selector.select(candidates, copies)
+        keep = ~asked
+        keep[order[chosen]] = True
+        self._count(names, source, negatives.rows, keep)
+        kept = negatives.keep(keep)
+        columns = [batch.column("query_id"), batch.column("query")]
+        columns += [positives.records(POSITIVE), kept.records(NEGATIVE), batch.column("extra")]
+        return pa.RecordBatch.from_arrays(columns, schema=ROWS)
+
+    def _scores(
+        self, batch: pa.RecordBatch, positives: Documents, negatives: Documents, asked: Flags
+    ) -> tuple[Floats, Floats]:
+        """Scores of positives and of negatives; NaN where nobody asks."""
+        if self.teacher is None:
+            own = [_floats(side.fields["score"]) for side in (positives, negatives)]
+            filters = self.settings.filters
+            judged = np.isin(positives.rows, negatives.rows[asked])
+            for side, rows, missing in (
+                ("positives", positives.rows, np.isnan(own[0]) & judged & filters.by_margin),
+                ("negatives", negatives.rows, np.isnan(own[1]) & asked & filters.by_score),
+            ):
+                if missing.any():
+                    query = batch.column("query")[int(rows[missing][0])].as_py()
+                    raise DataError(
+                        f"The {side} of the query {shorten(query)!r} carry no scores, and the filter needs "
+                        "them. Name a --teacher that gives them."
+                    )
+            return own[0], own[1]
+        texts = pa.concat_arrays([positives.shown, negatives.shown]).dictionary_encode()
+        place = np.asarray(texts.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+        pairs = np.stack([np.concatenate([positives.rows, negatives.rows]), place], axis=1)
+        ask = np.concatenate([np.ones(len(positives), dtype=np.bool_), asked])
+        scores = np.full(len(pairs), np.nan)
+        scores[ask] = checked(
+            self.teacher, batch.column("query").to_pylist(), texts.dictionary.to_pylist(), pairs[ask]
+        )
+        return scores[: len(positives)], scores[len(positives) :]
+
+    def _rescored(
+        self, positives: Documents, negatives: Documents, scores: tuple[Floats, Floats]
+    ) -> tuple[Documents, Documents]:
+        """The documents with the teacher's scores, and the teacher as who gave them."""
+        name = str(self.teacher.describe().get("name", type(self.teacher).__name__)) if self.teacher else ""
+        given = pa.array(~np.isnan(scores[1]))
+        theirs = pc.if_else(given, pa.array(scores[1]), negatives.fields["score"])
+        scorer = pc.if_else(given, name, negatives.fields["scorer"])
+        return (
+            replace(positives, fields={**positives.fields, "score": pa.array(scores[0])}),
+            replace(negatives, fields={**negatives.fields, "score": theirs, "scorer": scorer}),
+        )
+
+    def _known(
+        self,
+        batch: pa.RecordBatch,
+        positives: Documents,
+        negatives: Documents,
+        digests: NDArray[np.int64],
+    ) -> Flags:
+        """Which negatives are a positive of their query, by its text or by other judgements."""
+        of_positives = text_digests(positives.fields["title"], positives.fields["text"])
+        held = set(zip(positives.rows.tolist(), of_positives.tolist(), strict=True))
+        known = np.fromiter(
+            (pair in held for pair in zip(negatives.rows.tolist(), digests.tolist(), strict=True)),
+            np.bool_,
+            len(negatives),
+        )
+        if self.judged:
+            ids, of_query = negatives.fields["id"].to_pylist(), batch.column("query_id").to_pylist()
+            for place, (row, name) in enumerate(zip(negatives.rows.tolist(), ids, strict=True)):
+                known[place] |= (of_query[row], name) in self.judged
+        return known
+
+    def _copies(
+        self, positives: Documents, negatives: Documents, order: NDArray[np.int64], mask: Flags
+    ) -> Flags:
+        """Which of the asked negatives are near copies of a positive; edits of one are so on purpose."""
+        edited = pc.fill_null(pc.match_substring(negatives.fields["extra"], '"edit"'), False)
+        asked = np.flatnonzero(mask & ~np.asarray(edited)[order])
+        places = order[asked]
+        against = Ragged.from_lengths(np.arange(len(positives)), positives.lengths).take(
+            negatives.rows[places]
+        )
+        texts = negatives.shown.take(pa.array(places)).to_pylist() + positives.shown.to_pylist()
+        pairs = np.stack(
+            [np.repeat(np.arange(len(places)), against.lengths), against.values + len(places)], 1
+        )
+        near = near_copies(texts, pairs, self.settings.filters.near_copy or 1.0)
+        found = np.zeros(len(mask), dtype=np.bool_)
+        found[asked] = against.with_values(near).sums() > 0
+        return found
+
+    def _count(
+        self, names: list[str], source: NDArray[np.int64], rows: NDArray[np.int64], keep: Flags
+    ) -> None:
+        for code, name in enumerate(names):
+            mine = source == code
+            before, after = np.unique(rows[mine]), np.bincount(rows[mine & keep], minlength=1 + rows.max())
+            told = self.sources.setdefault(name, Counter(before=0, after=0, queries=0, empty=0, short=0))
+            told["before"] += int(mine.sum())
+            told["after"] += int((mine & keep).sum())
+            told["queries"] += len(before)
+            told["empty"] += int((after[before] == 0).sum())
+            told["short"] += int((after[before] < (self.settings.k or 0)).sum())
+
+
+def _floats(column: pa.Array) -> Floats:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)

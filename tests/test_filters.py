@@ -1,0 +1,200 @@
+"""Selection of negatives against loops, and what each filter says it removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eci.errors import EciError
+from eci.miners.copies import near_copies
+from eci.miners.filters import Candidates, Filters, Selector
+from eci.ragged import Ragged
+
+
+def candidates(rows, floor, documents=None, queries=None):
+    scores = Ragged.from_rows(rows)
+    documents = np.arange(len(scores.values)) if documents is None else np.asarray(documents)
+    queries = np.arange(len(rows)) if queries is None else queries
+    return Candidates(
+        scores.with_values(documents), scores.values, np.asarray(floor, float), np.asarray(queries, np.uint64)
+    )
+
+
+def select(filters, k, given, copies=np.zeros_like, reach=None):
+    selector = Selector(filters, k, reach or filters.range_max or 10**6)
+    return selector.select(given, copies), selector
+
+
+def loop(row, floor, filters, k, copies=()):
+    """What the docstring of `Filters` says, one candidate after the other; places in the row."""
+    passing = []
+    for place, score in enumerate(row):
+        if filters.absolute_margin is not None and score + filters.absolute_margin > floor:
+            continue
+        if filters.relative_margin is not None and score > floor - filters.relative_margin * abs(floor):
+            continue
+        if filters.max_score is not None and score > filters.max_score:
+            continue
+        if filters.min_score is not None and score < filters.min_score:
+            continue
+        if place in copies:
+            continue
+        passing.append(place)
+    return passing[filters.range_min : filters.range_max][:k]
+
+
+scores = st.floats(-1, 1).map(lambda x: round(x, 2))
+optional = st.none() | scores
+settings = st.builds(
+    Filters,
+    range_min=st.integers(0, 3),
+    range_max=st.none() | st.integers(4, 9),
+    absolute_margin=optional,
+    relative_margin=optional,
+    max_score=st.none() | st.floats(0, 1),
+    min_score=st.none() | st.floats(-1, -0.01),
+)
+
+
+@given(
+    st.lists(st.lists(scores, max_size=12), min_size=1, max_size=5), settings, st.integers(1, 5), st.data()
+)
+def test_selection_is_what_a_loop_selects(rows, filters, k, data):
+    rows = [sorted(row, reverse=True) for row in rows]
+    floor = data.draw(st.lists(scores, min_size=len(rows), max_size=len(rows)))
+    size = sum(map(len, rows))
+    copied = data.draw(st.sets(st.integers(0, max(0, size - 1)), max_size=4))
+    mask = np.isin(np.arange(size), list(copied))
+    chosen, _ = select(filters, k, candidates(rows, floor), lambda asked: asked & mask)
+    start, expected = 0, []
+    for row, low in zip(rows, floor, strict=True):
+        own = {place - start for place in copied}
+        expected += [start + place for place in loop(row, low, filters, k, own)]
+        start += len(row)
+    assert np.flatnonzero(chosen).tolist() == expected
+
+
+def test_a_negative_floor_is_lowered_by_the_margin_not_raised():
+    # −0.4·0.95 = −0.38 would let −0.39 pass; −0.4 − 0.05·0.4 = −0.42 does not.
+    chosen, selector = select(Filters(relative_margin=0.05), 5, candidates([[-0.39, -0.41, -0.43]], [-0.4]))
+    assert chosen.tolist() == [False, False, True]
+    assert selector.removed == {"relative margin": 2}
+
+
+def test_each_filter_counts_what_the_earlier_ones_left():
+    filters = Filters(absolute_margin=0.1, max_score=0.5, min_score=0.2)
+    given_ = candidates([[0.9, 0.75, 0.6, 0.4, 0.1]], [0.8])
+    chosen, selector = select(filters, 5, given_)
+    assert chosen.tolist() == [False, False, False, True, False]
+    assert selector.removed == {"absolute margin": 2, "max score": 1, "min score": 1}
+
+
+def test_copies_are_asked_only_for_what_would_be_taken():
+    asked = []
+
+    def copies(mask):
+        asked.append(np.flatnonzero(mask).tolist())
+        return mask & (np.arange(6) < 2)
+
+    chosen, selector = select(Filters(), 2, candidates([[6, 5, 4, 3, 2, 1]], [9]), copies)
+    assert np.flatnonzero(chosen).tolist() == [2, 3]
+    assert asked == [[0, 1], [2, 3]]
+    assert selector.removed["near copies of a positive"] == 2
+
+
+def test_random_sampling_depends_on_seed_query_and_document_alone():
+    rows = [np.linspace(1, 0, 40).tolist()] * 2
+    both, _ = select(Filters(sampling="random", seed=3), 5, candidates(rows, [2, 2], queries=[7, 8]))
+    alone, _ = select(
+        Filters(sampling="random", seed=3),
+        5,
+        candidates(rows[1:], [2], documents=range(40, 80), queries=[8]),
+    )
+    other, _ = select(Filters(sampling="random", seed=4), 5, candidates(rows, [2, 2], queries=[7, 8]))
+    assert both[40:].tolist() == alone.tolist()
+    assert both.tolist() != other.tolist()
+    assert both[:40].tolist() != both[40:].tolist()
+    assert both.sum() == 10
+
+
+def test_random_sampling_is_uniform():
+    size, queries, k = 20, 4000, 5
+    documents = np.tile(np.arange(size), queries)
+    given_ = candidates([[0.0] * size] * queries, [1.0] * queries, documents, np.arange(queries) * 977)
+    chosen, _ = select(Filters(sampling="random"), k, given_)
+    counts = np.bincount(documents[chosen], minlength=size)
+    expected = queries * k / size
+    # χ² with 19 degrees of freedom exceeds 43.8 once in a thousand draws; the seed is fixed.
+    assert ((counts - expected) ** 2 / expected).sum() < 43.8
+
+
+def test_a_document_is_used_no_more_often_than_allowed_across_batches():
+    selector = Selector(Filters(max_uses=2, near_copy=None), 1, 10)
+    given_ = candidates([[0.9, 0.8]] * 3, [1.0] * 3, documents=[7, 8] * 3)
+    first = selector.select(given_, np.zeros_like)
+    second = selector.select(given_, np.zeros_like)
+    assert first.tolist() == [True, False, True, False, False, True]
+    assert second.tolist() == [False, True, False, False, False, False]
+    assert selector.removed["documents used often enough"] == 6
+
+
+def test_with_a_limit_of_uses_copies_are_left_out_too():
+    selector = Selector(Filters(max_uses=1), 1, 10)
+    chosen = selector.select(candidates([[0.9, 0.8]], [1.0]), lambda mask: mask & np.array([True, False]))
+    assert chosen.tolist() == [False, True]
+    assert selector.removed["near copies of a positive"] == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"range_min": -1}, "range_min"),
+        ({"range_min": 5, "range_max": 5}, "range_max"),
+        ({"min_score": 0.5, "max_score": 0.4}, "nothing can pass"),
+        ({"relative_margin": float("nan")}, "relative_margin must be a finite number"),
+        ({"sampling": "best"}, "'top' or 'random'"),
+        ({"max_uses": 0}, "max_uses"),
+        ({"near_copy": 1.5}, "near_copy"),
+    ],
+)
+def test_impossible_filters_are_refused(wrong, words):
+    with pytest.raises(EciError, match=words):
+        Filters(**wrong)
+
+
+def test_a_window_narrower_than_k_is_refused():
+    with pytest.raises(EciError, match="6 negatives do not fit between range_min 5 and range_max 10"):
+        Filters(range_min=5, range_max=10).reach(6, known=1)
+
+
+def test_the_reach_is_that_of_sentence_transformers_where_filters_are_on():
+    assert Filters(range_min=2, relative_margin=0.1).reach(5, known=3) == 2 + 50 + 3
+    assert Filters(range_max=40).reach(5, known=3) == 40
+
+
+def test_near_copies_by_minhash_agree_with_exact_jaccard():
+    rng = np.random.default_rng(0)
+    base = [f"w{n}" for n in rng.integers(0, 10_000, 200)]
+    texts, exact = [" ".join(base)], []
+    for changed in (0, 1, 2, 4, 8, 16, 60):
+        copy = list(base)
+        for place in rng.choice(200, changed, replace=False):
+            copy[place] = "other"
+        texts.append(" ".join(copy))
+        shingles = [{tuple(t.split()[i : i + 3]) for i in range(198)} for t in (texts[0], texts[-1])]
+        exact.append(len(shingles[0] & shingles[1]) / len(shingles[0] | shingles[1]))
+    pairs = np.array([[0, number] for number in range(1, len(texts))])
+    for threshold in (0.3, 0.6, 0.8, 0.95):
+        near = near_copies(texts, pairs, threshold)
+        for share, found in zip(exact, near, strict=True):
+            # Five standard errors of 128 permutations.
+            if abs(share - threshold) > 5 * np.sqrt(threshold * (1 - threshold) / 128):
+                assert found == (share > threshold)
+
+
+def test_short_and_empty_texts_are_compared_by_their_words():
+    texts = ["red fox", "Red  Fox!", "blue", "", "one two three four"]
+    pairs = np.array([[0, 1], [0, 2], [3, 4], [0, 4]])
+    assert near_copies(texts, pairs, 0.8).tolist() == [True, False, False, False]
