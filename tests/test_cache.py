@@ -51,6 +51,18 @@ def test_vectors_outlive_the_process_that_made_them(cache, own_cache):
     reopened.close()
 
 
+def test_who_opens_a_cache_again_shares_it(cache, own_cache):
+    second = EmbeddingCache(own_cache)
+    vectors = CachedEncoder(CountingEncoder(), second).encode_query(TEXTS)
+    for _ in range(2):
+        second.close()
+    fresh = CountingEncoder()
+    assert np.array_equal(CachedEncoder(fresh, cache).encode_query(TEXTS), vectors)
+    assert fresh.seen == []
+    cache.close()
+    assert cache_module._OPEN == {}
+
+
 def test_another_fingerprint_never_sees_the_vectors(cache):
     CachedEncoder(CountingEncoder(version="1"), cache).encode_query(TEXTS)
     other = CountingEncoder(version="2", dimension=8)

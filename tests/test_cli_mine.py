@@ -106,6 +106,21 @@ def test_dense_and_rerank_and_teacher_by_name(collection, monkeypatch, capsys, t
     assert scorers == {"hashing-256"}
 
 
+@pytest.mark.model
+def test_three_models_share_the_cache(collection, own_cache, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
+    out = tmp_path / "reranked.parquet"
+    arguments = ["mine", "rerank", str(collection), "--split", "train", "--pool", "dense", "-k", "3"]
+    arguments += ["--teacher", "all-MiniLM-L6-v2", "-o", str(out)]
+    code, _, err = run_cli(monkeypatch, capsys, *arguments)
+    assert code == 0, err
+    assert sorted(negatives(out)["q1"]) == ["d2", "d3", "d6"]
+    assert next(iter(negatives(out).values()))[0] == "d2"
+    first = out.read_bytes()
+    assert run_cli(monkeypatch, capsys, *arguments)[0] == 0
+    assert out.read_bytes() == first
+
+
 def test_counterfactual_negatives_say_what_was_changed(collection, monkeypatch, capsys, tmp_path):
     pairs = [{"query": "when", "positive": "It was founded in 1972 and has 340 employees."}]
     pairs.append({"query": "what", "positive": "The drug does not increase the risk in 12 patients."})

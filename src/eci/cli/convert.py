@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eci.cli.options import reading_options
+from eci.cli.options import output_options, reading_options
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IN...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A .jsonl, .jsonl.gz, .parquet, .csv or .tsv file; any other name is a folder.",
-)
-@click.option("--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write.")
+@output_options
 @click.option(
     "--negatives",
     type=click.IntRange(1),
@@ -60,6 +53,7 @@ def convert(
     Layouts: eci, triplet, n-tuple, labeled-pair, labeled-list, id-lists, flagembedding, tevatron,
     tevatron-ids, nemo, msmarco-hard-negatives, ms-swift, beir.
     """  # noqa: D301 - the backspace is click's mark for lines that stay as they are
+    from eci.cli.progress import StderrProgress
     from eci.datasets import read, write
     from eci.datasets.card import Card, read_result
 
@@ -71,11 +65,8 @@ def convert(
         described = Card(read_result(card), card_title, card_license, command)
     rows = read(inputs, reading)
     click.echo(f"Reading {rows.layout}: {', '.join(inputs)}", err=True)
-    try:
-        summary = write(rows, output, target, negatives=negatives, card=described, progress=_progress)
-    finally:
-        if sys.stderr.isatty():
-            click.echo("\r\033[K", nl=False, err=True)
+    with StderrProgress() as progress:
+        summary = write(rows, output, target, negatives=negatives, card=described, progress=progress)
     rows_written, negatives_read = (
         f"{number:,} {word}{'s' * (number != 1)}"
         for number, word in ((summary.rows, "row"), (summary.negatives, "negative"))
@@ -85,8 +76,3 @@ def convert(
         click.echo(f"not held by {target}: {what} ({number:,})")
     for note in summary.notes:
         click.echo(f"note: {note}")
-
-
-def _progress(stage: str, done: int, total: int) -> None:  # noqa: ARG001
-    if sys.stderr.isatty():
-        click.echo(f"\r{done:,} {stage}", nl=False, err=True)

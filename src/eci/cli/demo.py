@@ -52,14 +52,14 @@ def demo(output: Path, seed: int) -> None:
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
-    progress = StderrProgress()
     task = docstring_task(every=_EVERY)
     click.echo(f"Python standard library: {len(task):,} queries, {len(task.corpus):,} documents", err=True)
-    files = _mined(task, output, seed, progress)
-    files += _mixed(files, output)
-    with api.prepared_encoder(progress=progress) as encoder:
-        result = api.score(files, encoder, progress=progress)
-        cards = _worth_reading(files, encoder)
+    with StderrProgress() as progress:
+        files = _mined(task, output, seed, progress)
+        files += _mixed(files, output)
+        with api.prepared_encoder(progress=progress) as encoder:
+            result = api.score(files, encoder, progress=progress)
+            cards = _worth_reading(files, encoder)
     with atomic_path(output / "result.json") as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(describe(result))

@@ -14,6 +14,7 @@ import click
 from eci.cli.options import (
     filter_options,
     loading_options,
+    output_options,
     prepared_teacher,
     reading_options,
     teacher_option,
@@ -27,14 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IN...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A .jsonl, .jsonl.gz, .parquet, .csv or .tsv file; any other name is a folder.",
-)
-@click.option("--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write.")
+@output_options
 @click.option("-k", "k", type=click.IntRange(1), help="Negatives of each source per query, at most.")
 @click.option(
     "--only",
@@ -83,9 +77,9 @@ def filter(  # noqa: A001, PLR0917
     from eci.datasets.trec import relevant_pairs
     from eci.filtering import FilterSettings, filter_rows
 
-    progress = StderrProgress()
     settings = FilterSettings(filters, k, only, target)
     with ExitStack() as stack:
+        progress = stack.enter_context(StderrProgress())
         judge = prepared_teacher(stack, teacher, loading, cache, progress)
         result = filter_rows(
             read(inputs, reading),

@@ -16,6 +16,7 @@ import click
 from eci.cli.options import (
     filter_options,
     loading_options,
+    output_options,
     prepared_teacher,
     teacher_option,
 )
@@ -47,16 +48,7 @@ _INPUTS = (
 )
 _OUTPUT = (
     click.option("-k", "k", type=click.IntRange(1), required=True, help="Negatives per query, at most."),
-    click.option(
-        "-o",
-        "--output",
-        required=True,
-        type=_PATH,
-        help="A .jsonl, .jsonl.gz, .parquet, .csv or .tsv file; any other name is a folder.",
-    ),
-    click.option(
-        "--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write."
-    ),
+    output_options,
     click.option("--label", help="Source of the negatives. Default: the miner's name."),
     click.option("--json", "as_json", is_flag=True, help="Print settings and counts as JSON."),
 )
@@ -113,8 +105,9 @@ def _mine(build: Callable[..., Miner], options: dict[str, Any]) -> None:
     qrels, output, as_json = options.pop("qrels"), options.pop("output"), options.pop("as_json")
     filters, teacher = options.pop("filters"), options.pop("teacher")
     settings = MineSettings(options.pop("k"), filters, options.pop("label"), options.pop("target"))
-    loading, cache, progress = options.pop("loading"), options.pop("cache"), StderrProgress()
+    loading, cache = options.pop("loading"), options.pop("cache")
     with ExitStack() as stack:
+        progress = stack.enter_context(StderrProgress())
         progress("reading queries and documents", 0, 0)
         read = read_task(paths, reading, qrels)
         context = _Context(stack, loading, cache, progress, filters.seed)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from eci.cli.options import reading_options
+from eci.cli.options import output_options, reading_options
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -26,14 +25,7 @@ if TYPE_CHECKING:
     "budget: k per query, the parts take turns.",
 )
 @click.option("-k", "k", type=click.IntRange(1), help="Negatives per query; needed for budget, else at most.")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A .jsonl, .jsonl.gz, .parquet, .csv or .tsv file; any other name is a folder.",
-)
-@click.option("--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write.")
+@output_options
 @click.option("--label", metavar="NAME", help="Source of the mixed negatives. Default: the parts, as in a+b.")
 @click.option(
     "--sources",
@@ -70,6 +62,7 @@ def mix(  # noqa: PLR0917
       eci mix rows.parquet --sources bm25,dense --mode budget -k 9 --share 2:1 -o hybrid.parquet
       eci mix scifact/ bm25.trec dense.trec --mode concat -o both.jsonl
     """  # noqa: D301
+    from eci.cli.progress import StderrProgress
     from eci.datasets import read, write
     from eci.mixing import mix as mixed
 
@@ -80,11 +73,8 @@ def mix(  # noqa: PLR0917
     mixture = mixed(rows, mode=mode, k=k, label=label, sources=parts, shares=_weights(share), reading=reading)
     mixture.folder = output.parent
     click.echo(f"Reading {rows.layout}: {', '.join(inputs)}", err=True)
-    try:
-        written = write(mixture.rows, output, target, progress=_progress)
-    finally:
-        if sys.stderr.isatty():
-            click.echo("\r\033[K", nl=False, err=True)
+    with StderrProgress() as progress:
+        written = write(mixture.rows, output, target, progress=progress)
     summary = mixture.summary
     rows_written = f"{written.rows:,} row{'s' * (written.rows != 1)} of layout {target}"
     negatives = f"{summary.negatives:,} negative{'s' * (summary.negatives != 1)}"
@@ -120,8 +110,3 @@ def _lines(summary: MixSummary, k: int | None) -> Iterator[str]:
     ):
         if number:
             yield f"{words}: {number:,}"
-
-
-def _progress(stage: str, done: int, total: int) -> None:  # noqa: ARG001
-    if sys.stderr.isatty():
-        click.echo(f"\r{done:,} {stage}", nl=False, err=True)

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from eci.types import Progress
 
 
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for written rows: the command gets ``output`` and ``target``, a layout."""
+    output = click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=_PATH,
+        help="A .jsonl, .jsonl.gz, .parquet, .csv or .tsv file; any other name is a folder.",
+    )
+    to = click.option(
+        "--to", "target", default="eci", show_default=True, metavar="LAYOUT", help="Layout to write."
+    )
+    return output(to(command))
+
+
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for reading rows; the command gets them as ``reading``, a ``ReadOptions``."""
 

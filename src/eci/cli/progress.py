@@ -12,26 +12,38 @@ _LOG_PAUSE = 15.0
 
 
 class StderrProgress:
-    """Shows stages as they go; satisfies ``eci.types.Progress``."""
+    """Shows stages as they go; satisfies ``eci.types.Progress``. At its end no unfinished line is left."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._stage = ""
         self._began = self._shown = 0.0
+        self._open = False
+
+    def __enter__(self) -> StderrProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open:
+            click.echo("\r\x1b[K", err=True, nl=False)
+            self._open = False
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """`done` of `total` units of `stage` are finished; total 0 announces a stage of unknown length."""
+        """`done` of `total` units of `stage` are finished; total 0 where nobody knows."""
         now = time.monotonic()
         begins, ends = stage != self._stage, 0 < total <= done
         if begins:
             self._stage, self._began = stage, now
+            if done and not total:
+                self._shown = now
         pause = _TERMINAL_PAUSE if self._terminal else _LOG_PAUSE
-        if not begins and not ends and now - self._shown < pause:
+        if (not begins or (done and not total)) and not ends and now - self._shown < pause:
             return
         self._shown = now
         text = self._text(stage, done, total, now - self._began)
-        if self._terminal and total:
-            click.echo(f"\r\x1b[K{text}", err=True, nl=ends)
+        if self._terminal:
+            self._open = not ends and bool(total or done)
+            click.echo(f"\r\x1b[K{text}", err=True, nl=not self._open)
         else:
             click.echo(text, err=True)
 

@@ -79,7 +79,7 @@ def score(
 
     settings = _settings(options, reading)
     # Opened first: a place that cannot be written to is told before the work, not after it.
-    with atomic_path(output) if output else nullcontext() as temporary:
+    with atomic_path(output) if output else nullcontext() as temporary, StderrProgress() as progress:
         result = api.score(
             list(files),
             encoder,
@@ -87,7 +87,7 @@ def score(
             reading=reading,
             loading=loading,
             cache=cache,
-            progress=StderrProgress(),
+            progress=progress,
         )
         result.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
         if temporary is not None:

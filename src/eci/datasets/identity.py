@@ -71,10 +71,16 @@ def holds_query(document: str, query: str) -> bool:
 
 
 def fingerprint(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Name, size in bytes and SHA-256 of files."""
+    """Name, size in bytes and SHA-256 of files; of a folder, of all files in it."""
+    files = [
+        file
+        for path in paths
+        for file in (sorted(path.rglob("*")) if path.is_dir() else (path,))
+        if file.is_file()
+    ]
     return [
         {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
-        for path in dict.fromkeys(paths)
+        for path in dict.fromkeys(files)
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eci.datasets.identity import fingerprint
 from eci.datasets.layouts import NAMES
 from eci.errors import DataError, LayoutError
 
@@ -110,16 +110,8 @@ class Rows:
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Name, size and SHA-256 of every file that is read."""
-        return [{**told, "sha256": _digest(path)} for told, path in zip(self.files, self.paths, strict=True)]
+        return fingerprint(self.paths)
 
 
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{key} ({number:,})" for key, number in counts.most_common())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        digest = hashlib.sha256()
-        while block := handle.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from eci.datasets import beir, hub
 from eci.datasets.beir import BeirFiles
 from eci.datasets.collection import Collection
-from eci.datasets.files import open_folder
 from eci.datasets.identity import fingerprint
 from eci.datasets.judged import Judged, Teller
 from eci.datasets.layouts import BEIR, LAYOUTS, PAIR, NoNegatives
@@ -147,7 +146,7 @@ def _of_judgements(files: BeirFiles) -> TaskRead:
     held = Corpus(corpus.ids, corpus.titles, corpus.texts)
     task = _made(judged.names, judged.texts, held, (positives, others), tell)
     read_files = [files.corpus, files.queries, files.qrels, *files.other_qrels]
-    return TaskRead(task, fingerprint(_flat(read_files)), notes)
+    return TaskRead(task, fingerprint(read_files), notes)
 
 
 def _others(
@@ -188,7 +187,7 @@ def _of_rows(rows: Rows, options: ReadOptions) -> TaskRead:
         tell.always("no corpus was given: the documents are the positives of the rows")
     else:
         pool = pool.within(_once(Collection.load([options.corpus]), tell))
-        paths = [path for path in _flat([options.corpus]) if path not in rows.paths]
+        paths = [options.corpus] if options.corpus not in rows.paths else []
     positives = _by_query(pool.query, pool.document, len(pool.queries))
     nothing = positives.keep(np.zeros(len(positives.values), dtype=np.bool_))
     task = _made(pool.query_ids, pool.queries, pool.documents, (positives, nothing), tell)
@@ -229,8 +228,3 @@ def _refuse_empty(query_ids: pa.Array, queries: pa.Array, where: str) -> None:
 def _by_query(query: Integers, document: Integers, size: int) -> Ragged:
     order = np.argsort(query, kind="stable")
     return Ragged.from_lengths(document[order], np.bincount(query, minlength=size))
-
-
-def _flat(paths: Sequence[Path]) -> list[Path]:
-    """Files, and those that a folder of them holds."""
-    return [file for path in paths for file in (open_folder(path).files if path.is_dir() else (path,))]

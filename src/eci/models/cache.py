@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ _FULL = 1 << 20
 # Texts looked up in one transaction: an old one would keep LMDB from using freed pages again.
 _CHUNK = 1 << 14
 _FILE = "data.mdb"
+# LMDB allows a process one environment a folder: who opens a cache again shares it.
+_OPEN: dict[Path, tuple[Any, set[int]]] = {}
+_OPENING = Lock()
 
 
 def default_folder() -> Path:
@@ -62,15 +66,24 @@ class EmbeddingCache:
         self._lmdb = lmdb
         with self._explained("opened"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            size = max(_FIRST_SIZE, 2 * self._bytes())
-            self._environment = lmdb.open(str(self.folder), map_size=size, max_dbs=2, metasync=False)
-            self._refuse_truncated()
-            self._vectors = self._environment.open_db(b"vectors")
-            self._encoders = self._environment.open_db(b"encoders")
+            self._key = self.folder.resolve()
+            self._environment = self._opened()
+            try:
+                self._refuse_truncated()
+                self._vectors = self._environment.open_db(b"vectors")
+                self._encoders = self._environment.open_db(b"encoders")
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
-        """Let go of the files."""
-        self._environment.close()
+        """Let go of the files, which stay open for others in this process who opened the cache too."""
+        with _OPENING:
+            environment, users = _OPEN.get(self._key, (None, set()))
+            users.discard(id(self))
+            if environment is not None and not users:
+                del _OPEN[self._key]
+                environment.close()
 
     def get(self, fingerprint: bytes, digests: Sequence[bytes]) -> tuple[Flags, Vectors]:
         """Which of n texts are there, of shape (n,), and their vectors, of shape (n, d).
@@ -122,6 +135,16 @@ class EmbeddingCache:
             "encoders": encoders,
         }
 
+    def _opened(self) -> Any:
+        with _OPENING:
+            if self._key not in _OPEN:
+                size = max(_FIRST_SIZE, 2 * self._bytes())
+                opened = self._lmdb.open(str(self._key), map_size=size, max_dbs=2, metasync=False)
+                _OPEN[self._key] = (opened, set())
+            environment, users = _OPEN[self._key]
+            users.add(id(self))
+            return environment
+
     def _write(self, database: Any, items: list[tuple[bytes, bytes]]) -> None:
         while True:
             try:
@@ -154,7 +177,6 @@ class EmbeddingCache:
         # Reading a page beyond the end of the file would kill the process, not raise.
         info, page = self._environment.info(), self._environment.stat()["psize"]
         if self._bytes() < info["last_pgno"] * page:
-            self.close()
             raise CacheError(self._damaged(f"{_FILE} is shorter than it says"))
 
     def _bytes(self) -> int:
