@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -252,6 +256,24 @@ def test_filter_by_the_scores_in_the_rows(rows, monkeypatch, capsys, tmp_path):
     assert "removed by relative margin: 3" in told
     assert "a: 4 → 1 negative; of 1 query 0 left with none, 1 with fewer than 2" in told
     assert "b: 3 → 1 negative; of 2 queries 1 left with none, 2 with fewer than 2" in told
+
+
+def test_a_draw_is_the_same_in_every_process(collection, rows, tmp_path):
+    """Python hashes texts anew in every process; what is drawn does not follow it."""
+    many = [{"query": f"q {n}", "pos": ["p"], "neg": [f"text {m}" for m in range(30)]} for n in range(9)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in many))
+    base = ["-k", "2", "--sampling", "random", "-o"]
+    commands = [
+        ["filter", str(rows), *base, str(tmp_path / "filtered.jsonl")],
+        ["mine", "random", str(collection), "--split", "train", *base, str(tmp_path / "drawn.jsonl")],
+    ]
+    found = []
+    for seed in ("1", "2"):
+        for command in commands:
+            program = [sys.executable, "-c", "from eci.cli import main; main()", *command]
+            subprocess.run(program, env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+        found.append([Path(command[-1]).read_bytes() for command in commands])
+    assert found[0] == found[1]
 
 
 def test_filter_leaves_other_sources_alone(rows, monkeypatch, capsys, tmp_path):

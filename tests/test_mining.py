@@ -353,6 +353,21 @@ def test_shards_of_another_job_are_not_used(tmp_path, monkeypatch, change):
     assert miner.asked == [0, 7, 14, 21, 28]
 
 
+def test_shards_of_other_vectors_are_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.mining._SHARD", 7)
+    task, out, rng = random_task(), tmp_path / "a.parquet", np.random.default_rng(0)
+    given = [(rng.standard_normal((len(task), 4)), rng.standard_normal((len(task.corpus), 4))) for _ in "ab"]
+    first, second = (
+        DenseMiner(task, CountingEncoder(4), vectors=(queries.astype("f4"), documents.astype("f4")))
+        for queries, documents in given
+    )
+    with pytest.raises(KeyboardInterrupt):
+        mine(task, Interrupting(first, 2), out, MineSettings(3))
+    miner = Interrupting(second, 99)
+    mine(task, miner, out, MineSettings(3))
+    assert miner.asked == [0, 7, 14, 21, 28]
+
+
 def test_killed_without_warning_the_next_run_computes_only_what_is_missing(tmp_path):
     script = textwrap.dedent("""
         import os, signal, sys

@@ -288,7 +288,7 @@ def query_numbers(query_ids: pa.Array, queries: pa.Array) -> NDArray[np.uint64]:
 
 
 def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
-    """64-bit hashes of normalised texts, of shape (n,), the same within one run of Python only."""
+    """64-bit hashes of normalised texts, of shape (n,)."""
     found = np.empty(len(texts), dtype=np.int64)
     for start in range(0, len(texts), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -297,13 +297,18 @@ def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
         coded = shown.dictionary_encode()
         folded = pc.utf8_lower(pc.utf8_normalize(coded.dictionary, form="NFKC"))
         plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"\pZ+|\s+", " "))
-        own = np.fromiter((hash(text) for text in plain.to_pylist()), np.int64, len(plain))
+        own = np.fromiter((_digest(text) for text in plain.to_pylist()), np.int64, len(plain))
         found[part] = own[coded.indices.to_numpy(zero_copy_only=False)]
     return found
 
 
+def _digest(text: str) -> int:
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
 # What a document without text has.
-EMPTY = hash("")
+EMPTY = _digest("")
 
 
 def _moved(rows: Ragged, place: Integers) -> Ragged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -88,13 +89,16 @@ class DenseMiner:
                 f"Vectors of queries have {self.queries.shape[1]} dimensions, those of documents "
                 f"{self.documents.shape[1]}; a cosine needs the same."
             )
+        # Encoders and vectors from elsewhere have no fingerprint of their own.
+        self._checksum = zlib.crc32(self.documents.data, zlib.crc32(self.queries.data))
         self.index = None if settings.search == "flat" else self._index()
 
     def describe(self) -> dict[str, Any]:
-        """Encoder and search."""
+        """Encoder, a checksum of its vectors, and search."""
         encoder = {"name": type(self.encoder).__name__, **getattr(self.encoder, "describe", dict)()}
         settings = asdict(self.settings)
-        return {"name": "dense", **settings, "device": self._device(), "encoder": encoder}
+        told = {"encoder": encoder, "vectors_crc32": f"{self._checksum:08x}"}
+        return {"name": "dense", **settings, "device": self._device(), **told}
 
     def mine(self, queries: Integers, depth: int) -> Ranking:
         """The nearest documents, by cosine; equally near ones in the order of the corpus."""
