@@ -60,7 +60,9 @@ def hide(qrels: Path, out: Path, seed: int) -> dict[str, set[str]]:
     return hidden
 
 
-def runs(collection: Path, qrels: Path, work: Path) -> Iterator[tuple[str, str, Path, int]]:
+def runs(
+    collection: Path, qrels: Path, work: Path, without: list[str]
+) -> Iterator[tuple[str, str, Path, int]]:
     """Every miner under every filter: names, the rows, and how many are short."""
     progress = StderrProgress()
     reading = ReadOptions(corpus=collection / "corpus.jsonl", queries=collection / "queries.jsonl")
@@ -75,7 +77,8 @@ def runs(collection: Path, qrels: Path, work: Path) -> Iterator[tuple[str, str, 
             "late interaction of bm25's 50": (RerankMiner(task, bm25, reranker, POOL), None),
             "counterfactual": (CounterfactualMiner(task), teacher),
         }
-        for name, (miner, judge) in miners.items():
+        for name in [name for name in miners if name not in without]:
+            miner, judge = miners[name]
             for filtered, filters in FILTERS.items():
                 out = work / "rows.parquet"
                 used = judge if filters.by_score else None
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument("collection")
     parser.add_argument("--split", default="train")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without", action="append", default=[], metavar="MINER", help="Leave a miner out.")
     options = parser.parse_args()
     collection = Path(os.environ["ECI_DATA"]) / options.collection
     table: list[dict[str, Any]] = []
@@ -99,7 +103,7 @@ def main() -> None:
         kept = Path(folder) / "kept.tsv"
         hidden = hide(collection / "qrels" / f"{options.split}.tsv", kept, options.seed)
         total = sum(map(len, hidden.values()))
-        for name, filtered, rows, short in runs(collection, kept, Path(folder)):
+        for name, filtered, rows, short in runs(collection, kept, Path(folder), options.without):
             found = negatives = own = 0
             for row in pq.read_table(rows, columns=["query_id", "negatives"]).to_pylist():
                 ids = {negative["id"] for negative in row["negatives"]}
@@ -123,7 +127,7 @@ def main() -> None:
             )
     told = {
         "command": f"python benchmarks/false_negatives.py {options.collection} --split {options.split} "
-        f"--seed {options.seed}",
+        f"--seed {options.seed}" + "".join(f" --without '{name}'" for name in options.without),
         "k": K,
         "pool": POOL,
         "queries": len(hidden),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_dense_and_rerank_and_teacher_by_name(collection, monkeypatch, capsys, t
     assert code == 0, err
     scorers = {n["scorer"] for row in pq.read_table(out).to_pylist() for n in row["negatives"]}
     assert scorers == {"hashing-256"}
+
+
+def test_the_python_of_the_documentation(collection, monkeypatch, tmp_path, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "mining.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
+    pytest.importorskip("Stemmer", reason="the extra 'mine' is not installed")
+    monkeypatch.chdir(tmp_path)
+    collection.rename(tmp_path / "scifact")
+    exec(compile(code, "mining.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("bm25: 2 queries, 5 documents, 2 candidates → ")
 
 
 @pytest.mark.model

@@ -76,6 +76,15 @@ def test_selection_is_what_a_loop_selects(rows, filters, k, data):
     assert np.flatnonzero(chosen).tolist() == expected
 
 
+def test_what_lies_outside_the_window_is_counted():
+    lists = candidates([[0.9, 0.8, 0.7, 0.6, 0.5], [0.4]], [1.0, 1.0])
+    chosen, selector = select(Filters(range_min=1, range_max=3), 5, lists)
+    assert np.flatnonzero(chosen).tolist() == [1, 2]
+    assert selector.removed == {"range_min": 2, "range_max": 2}
+    # What lies beyond k alone was not removed by a filter.
+    assert select(Filters(), 2, lists)[1].removed == {}
+
+
 def test_a_negative_floor_is_lowered_by_the_margin_not_raised():
     # −0.4·0.95 = −0.38 would let −0.39 pass; −0.4 − 0.05·0.4 = −0.42 does not.
     chosen, selector = select(Filters(relative_margin=0.05), 5, candidates([[-0.39, -0.41, -0.43]], [-0.4]))

@@ -212,7 +212,11 @@ class Selector:
     def _window(self, candidates: Candidates, passing: Flags) -> Ragged:
         """Places of the candidates within the window, list by list, in the order in which to take them."""
         places = candidates.documents.with_values(np.arange(len(passing))).keep(passing)
-        window = places.keep((places.within >= self.filters.range_min) & (places.within < self.reach))
+        skipped, beyond = places.within < self.filters.range_min, places.within >= self.reach
+        self._remove("range_min", skipped)
+        if self.filters.range_max is not None:
+            self._remove("range_max", beyond)
+        window = places.keep(~skipped & ~beyond)
         if self.filters.sampling == "top":
             return window
         keys = _draws(
