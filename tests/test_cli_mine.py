@@ -57,7 +57,7 @@ def test_bm25_keeps_out_what_any_split_calls_relevant(collection, monkeypatch, c
     assert "short rows: 2 of 2 have fewer than 3, least 1" in told
     assert "empty documents: 1" in told
     assert "gone" in told
-    settings = json.loads((tmp_path / "bm25.mine.json").read_text())["settings"]
+    settings = json.loads((tmp_path / "bm25.parquet.mine.json").read_text())["settings"]
     assert settings["miner"]["name"] == "bm25"
     assert settings["command"].startswith("eci mine bm25")
     assert {file["name"].split("/")[-1] for file in settings["files"]} >= {"corpus.jsonl", "queries.jsonl"}
@@ -134,6 +134,85 @@ def test_three_models_share_the_cache(collection, own_cache, monkeypatch, capsys
     first = out.read_bytes()
     assert run_cli(monkeypatch, capsys, *arguments)[0] == 0
     assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize("target", ["corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"])
+def test_what_is_read_is_not_overwritten(collection, monkeypatch, capsys, target):
+    file = collection / target
+    before = file.read_bytes()
+    out = ["-o", str(file), *(["--to", "triplet"] if target.endswith("tsv") else [])]
+    code, _, err = run_cli(
+        monkeypatch, capsys, "mine", "random", str(collection), "--split", "train", "-k", "1", *out
+    )
+    assert (code, "is read from. Write to another name." in err) == (1, True)
+    assert file.read_bytes() == before
+
+
+def test_options_for_models_are_refused_where_they_do_nothing_or_fit_two(
+    collection, rows, monkeypatch, capsys, tmp_path
+):
+    out = tmp_path / "out.parquet"
+    for command in (
+        ["mine", "random", str(collection), "--split", "train", "-k", "1"],
+        ["filter", str(rows)],
+    ):
+        code, _, err = run_cli(
+            monkeypatch, capsys, *command, "--truncate-dim", "5", "--prompt", "query=q: ", "-o", str(out)
+        )
+        assert code == 2
+        assert "No model is loaded, so --truncate-dim, --prompt would do nothing." in err
+    command = [
+        "mine",
+        "dense",
+        str(collection),
+        "--split",
+        "train",
+        "-k",
+        "1",
+        "--encoder",
+        "all-MiniLM-L6-v2",
+    ]
+    code, _, err = run_cli(
+        monkeypatch, capsys, *command, "--max-seq-length", "9", "--teacher", "hashing", "-o", str(out)
+    )
+    assert code == 2
+    assert "--max-seq-length would go to all-MiniLM-L6-v2 and to hashing." in err
+    code, _, err = run_cli(monkeypatch, capsys, *command, "--teacher", "reranker:", "-o", str(out))
+    assert (code, "lacks a name" in err) == (2, True)
+    code, _, err = run_cli(monkeypatch, capsys, *command, "--device", "cuda:77", "-o", str(out))
+    assert (code, "The device 'cuda:77' cannot be used" in err) == (1, True)
+    assert not out.exists()
+
+
+def test_filter_drops_what_mining_never_gives(tmp_path, monkeypatch, capsys):
+    rows = [
+        {"query": "the query", "pos": ["p"], "neg": ["The  Query", "", "a", "A", "b"]},
+        {"query": "other", "pos": ["b"], "neg": ["a", "b"]},
+    ]
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, told, err = run_cli(
+        monkeypatch, capsys, "filter", str(source), "-o", str(out), "--to", "flagembedding"
+    )
+    assert code == 0, err
+    assert [json.loads(line)["neg"] for line in out.read_text().splitlines()] == [["a", "b"], ["a"]]
+    for line in ("known positives: 1", "the query itself: 1", "empty texts: 1", "repeated texts: 1"):
+        assert f"removed by {line}\n" in told
+
+
+def test_two_sources_of_a_query_use_a_document_once(tmp_path, monkeypatch, capsys):
+    for name in ("a", "b"):
+        rows = [{"query": f"q{n}", "pos": [f"p{n}"], "neg": ["x", f"{name}{n}"]} for n in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out.jsonl"
+    code, _, err = run_cli(
+        monkeypatch,
+        capsys,
+        *["filter", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--max-uses", "2", "-o", str(out)],
+    )
+    assert code == 0, err
+    kept = [[n["text"] for n in json.loads(line)["negatives"]] for line in out.read_text().splitlines()]
+    assert [sorted(row) for row in kept] == [["a0", "b0", "x", "x"], ["a1", "b1", "x", "x"], ["a2", "b2"]]
 
 
 def test_counterfactual_negatives_say_what_was_changed(collection, monkeypatch, capsys, tmp_path):

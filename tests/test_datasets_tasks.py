@@ -534,3 +534,22 @@ def test_real_collections(data, name):
                 answers.setdefault(asked[query], set()).add(" ".join(texts[document].lower().split()))
     for number, query in enumerate(task.queries.to_pylist()):
         assert {held[p] for p in task.known[number]} == answers[" ".join(query.lower().split())]
+
+
+def test_white_space_and_titles_do_not_hide_a_text(tmp_path):
+    dump(
+        tmp_path / "corpus.jsonl",
+        [
+            {"_id": "1", "text": "an answer"},
+            {"_id": "2", "text": "an \n answer"},
+            {"_id": "3", "text": "an\t\u2028answer"},
+            {"_id": "4", "title": "Another", "text": "the Query"},
+            {"_id": "5", "text": "else"},
+        ],
+    )
+    dump(tmp_path / "queries.jsonl", [{"_id": "q", "text": "The query"}])
+    (tmp_path / "qrels.tsv").write_text("q\t1\t1\n")
+    options = ReadOptions(corpus=tmp_path / "corpus.jsonl", queries=tmp_path / "queries.jsonl")
+    task = read_task([], options, [tmp_path / "qrels.tsv"]).task
+    assert task.corpus.ids.to_pylist() == ["1", "4", "5"]
+    assert task.known[0].tolist() == [0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 
 from eci.datasets import write
 from eci.errors import DataError, EciError, EncoderError, OutputError
+from eci.miners.bm25 import BM25Miner
 from eci.miners.dense import DenseMiner, DenseSettings, nearest_by_torch
 from eci.miners.filters import Filters
 from eci.miners.random import RandomMiner
@@ -368,6 +370,67 @@ def test_shards_of_other_vectors_are_not_used(tmp_path, monkeypatch):
     assert miner.asked == [0, 7, 14, 21, 28]
 
 
+def test_shards_without_scores_are_not_taken_for_scored_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.mining._SHARD", 7)
+    task, out = random_task(), tmp_path / "a.parquet"
+    wide = Filters(range_max=20)
+    with pytest.raises(KeyboardInterrupt):
+        mine(task, Interrupting(RandomMiner(task), 2), out, MineSettings(3, wide))
+    with pytest.raises(EciError, match="carry no scores to filter by"):
+        mine(task, RandomMiner(task), out, MineSettings(3, replace(wide, max_score=0.5)))
+
+
+@pytest.mark.parametrize("filters", [Filters(max_uses=1), Filters(sampling="random")])
+def test_written_negatives_are_the_same_whatever_the_shards(tmp_path, monkeypatch, filters):
+    task, found = random_task(), []
+    for size in (7, 100):
+        monkeypatch.setattr("eci.mining._SHARD", size)
+        mine(task, Writing(task), tmp_path / "a.parquet", MineSettings(1, filters))
+        found.append(rows_of(tmp_path / "a.parquet"))
+    assert found[0] == found[1]
+    assert all(len(row["negatives"]) == 1 for row in found[0])
+
+
+def test_a_draw_is_the_same_whatever_other_queries_know(tmp_path):
+    """How deep the search goes for the sake of other queries does not decide what is drawn."""
+    small, large = (drawn_task(extra) for extra in (0, 30))
+    for miner, filters in ((RandomMiner, Filters()), (BM25Miner, Filters(sampling="random"))):
+        rows = []
+        for task in (small, large):
+            mine(task, miner(task), tmp_path / "a.parquet", MineSettings(3, filters))
+            rows.append(rows_of(tmp_path / "a.parquet")[0])
+        assert rows[0] == rows[1]
+    few, many = (RandomMiner(small).mine(np.array([0]), depth) for depth in (5, 40))
+    assert many.documents.values[: len(few.ranks)].tolist() == few.documents.values.tolist()
+
+
+def drawn_task(extra):
+    """A query with one positive, and another with many more known documents in one of two tasks."""
+    texts = [f"common words {number} and more of them {number * 7}" for number in range(90)]
+    ids = pa.array([f"d{number}" for number in range(90)], pa.large_string())
+    corpus = Corpus(ids, pa.nulls(90, pa.large_string()), pa.array(texts, pa.large_string()))
+    positives = Ragged.from_lengths(np.arange(2 + extra), [1, 1 + extra])
+    nothing = Ragged.from_lengths(np.empty(0, dtype=np.int64), [0, 0])
+    queries = pa.array(["common words", "more common words"])
+    return RetrievalTask.of(pa.array(["q0", "q1"]), queries, corpus, positives, nothing)
+
+
+def test_a_second_run_with_the_same_output_is_refused(tmp_path):
+    pytest.importorskip("fcntl")
+    task, out = random_task(), tmp_path / "a.parquet"
+
+    class Meanwhile(RandomMiner):
+        def mine(self, queries, depth):
+            with pytest.raises(OutputError, match="another run is writing it"):
+                mine(task, RandomMiner(task, 1), out, MineSettings(3))
+            return super().mine(queries, depth)
+
+    mine(task, Meanwhile(task), out, MineSettings(3))
+    mine(task, RandomMiner(task), tmp_path / "b.parquet", MineSettings(3))
+    assert out.read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+
+
 def test_killed_without_warning_the_next_run_computes_only_what_is_missing(tmp_path):
     script = textwrap.dedent("""
         import os, signal, sys
@@ -397,7 +460,7 @@ def test_killed_without_warning_the_next_run_computes_only_what_is_missing(tmp_p
         patch.setattr("eci.mining._SHARD", 7)
         mine(task, resumed, out, MineSettings(3))
     assert resumed.asked == [21, 28]
-    assert not (tmp_path / ".a.parquet.work").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 class Writing:
@@ -456,7 +519,7 @@ def test_the_result_as_json_says_how_to_obtain_it(tmp_path):
     told = orjson.loads(mine(task, RandomMiner(task, 9), tmp_path / "a.jsonl", MineSettings(2)).to_json())
     assert told["schema"] == "eci.mine/1"
     assert told["settings"]["miner"] == {"name": "random", "seed": 9}
-    assert told["settings"]["filters"]["range_max"] == 2 + 16 + 3
+    assert told["settings"]["filters"]["range_max"] == 2 + 16
     assert told["lengths"] == {"2": 30}
     assert told["short"] == 0
 

@@ -677,7 +677,7 @@ def test_an_object_without_them_is_refused():
             "no such model!",
             "'no such model!'.* or 'late-interaction' for token vectors of the embedded all-MiniLM",
         ),
-        ("late-interaction:no such model!", "'no such model!'.*leave --encoder out"),
+        ("late-interaction:no such model!", "'no such model!'.*which is embedded"),
     ],
 )
 def test_a_name_that_cannot_be_on_the_hub_is_refused(name, said):

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from eci.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows; two runs with one output are then not told apart
+    fcntl = None  # type: ignore[assignment]
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_HOST = re.sub(r"\W", "_", platform.node())[:40]
+_LEFT = re.compile(r"(?P<host>\w*)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp.*")
 
 
 @contextmanager
@@ -38,13 +47,9 @@ def atomic_path(out: str | Path) -> Iterator[Path]:
         The folder of `out` does not exist or may not be written to, or the disk is full.
     """
     final = Path(out)
-    if not final.parent.is_dir():
-        raise OutputError(f"{final}: the folder {final.parent} does not exist. Create it first.")
-    if not os.access(final.parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{final}: the folder {final.parent} may not be written to. Choose another, or change its rights."
-        )
-    temporary = final.parent / f".{final.name[:200]}.{secrets.token_hex(4)}.tmp"
+    _require_folder(final)
+    _sweep(final)
+    temporary = _beside(final)
     try:
         yield temporary
         _put(temporary, final)
@@ -62,12 +67,92 @@ def atomic_path(out: str | Path) -> Iterator[Path]:
         remove(temporary)
 
 
+@contextmanager
+def scratch_folder(final: Path) -> Iterator[Path]:
+    """A folder beside `final` for what is needed on the way to it; gone afterwards."""
+    folder = _beside(final)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+@contextmanager
+def held(folder: Path, final: Path) -> Iterator[None]:
+    """Have `folder` to oneself, for work on `final` that outlives a killed run; an empty one goes afterwards.
+
+    Raises
+    ------
+    OutputError
+        Another process holds it, or it cannot be made.
+    """
+    _require_folder(final)
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        stack.callback(_remove_empty, folder)
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                same = os.fstat(handle).st_ino == folder.stat().st_ino
+            except OSError:
+                same = False
+            if not same:
+                raise OutputError(
+                    f"{final}: another run is writing it. Wait until it has ended, or choose another name."
+                )
+        yield
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _require_folder(final: Path) -> None:
+    if not final.parent.is_dir():
+        raise OutputError(f"{final}: the folder {final.parent} does not exist. Create it first.")
+    if not os.access(final.parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{final}: the folder {final.parent} may not be written to. Choose another, or change its rights."
+        )
+
+
+def _beside(final: Path) -> Path:
+    """A free name that tells whose it is, so that what a killed process left can be told from work."""
+    owner = f"{_HOST}-{os.getpid()}"
+    return final.parent / f".{final.name[:150]}.{owner}-{secrets.token_hex(4)}.tmp"
+
+
+def _sweep(final: Path) -> None:
+    """Remove what killed runs on this machine left of `final`."""
+    begin = f".{final.name[:150]}."
+    for path in final.parent.iterdir():
+        found = _LEFT.fullmatch(path.name.removeprefix(begin)) if path.name.startswith(begin) else None
+        if found and found["host"] == _HOST and not _runs(int(found["pid"])):
+            remove(path)
+
+
+def _runs(pid: int) -> bool:
+    if os.name == "nt":  # there the signal 0 is no question but Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _put(temporary: Path, final: Path) -> None:
@@ -79,7 +164,7 @@ def _put(temporary: Path, final: Path) -> None:
         os.replace(temporary, final)
         return
     # A filled folder cannot be replaced in one step: the old one steps aside, and back if the new one fails.
-    aside = final.parent / f".{final.name[:200]}.{secrets.token_hex(4)}.old"
+    aside = _beside(final)
     os.replace(final, aside)
     try:
         os.replace(temporary, final)

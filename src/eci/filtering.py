@@ -26,7 +26,7 @@ from eci.miners.filters import Candidates, Filters, Selector
 from eci.miners.reranked import checked
 from eci.ragged import Ragged
 from eci.results import count
-from eci.task import Reranker, query_numbers, text_digests
+from eci.task import EMPTY, Reranker, numbers_of, text_digests
 from eci.types import Flags, Floats, Progress, silent
 
 _BATCH = 1024
@@ -199,13 +199,20 @@ class _Pass:
         lists, lengths = np.unique(owner, return_counts=True)
         row_of_list = lists // max(1, len(names))
         digests = text_digests(negatives.fields["title"], negatives.fields["text"])
-        free = ~self._known(batch, positives, negatives, digests)[order]
-        if not free.all():
-            self.selector.removed["known positives"] += int((~free).sum())
+        free = np.ones(len(order), dtype=np.bool_)
+        for words, out in (
+            ("known positives", self._known(batch, positives, negatives, digests)[order]),
+            ("the query itself", _asked(batch, negatives, digests)[order]),
+            ("empty texts", (digests == EMPTY)[order]),
+            ("repeated texts", _repeated(owner, digests[order])),
+        ):
+            if gone := int((free & out).sum()):
+                self.selector.removed[words] += gone
+            free &= ~out
         documents = Ragged.from_lengths(digests[order], lengths).keep(free)
         order = order[free]
         floor = -Ragged.from_lengths(-scores[0], positives.lengths).maxima()
-        numbers = query_numbers(batch.column("query_id"), batch.column("query"))
+        numbers = numbers_of(batch.column("query_id"), batch.column("query"))
         candidates = Candidates(documents, scores[1][order], floor[row_of_list], numbers[row_of_list])
 
         def copies(mask: Flags) -> Flags:
@@ -314,6 +321,22 @@ class _Pass:
             told["queries"] += len(before)
             told["empty"] += int((after[before] == 0).sum())
             told["short"] += int((after[before] < (self.settings.k or 0)).sum())
+
+
+def _asked(batch: pa.RecordBatch, negatives: Documents, digests: NDArray[np.int64]) -> Flags:
+    """Which negatives say what their query says, with or without their title."""
+    queries = text_digests(None, batch.column("query"))[negatives.rows]
+    alone = text_digests(None, negatives.fields["text"])
+    return np.asarray((queries == digests) | (queries == alone), dtype=np.bool_)
+
+
+def _repeated(lists: NDArray[np.int64], documents: NDArray[np.int64]) -> Flags:
+    """Which documents stand in their list already."""
+    order = np.lexsort((np.arange(len(lists)), documents, lists))
+    same = (lists[order][1:] == lists[order][:-1]) & (documents[order][1:] == documents[order][:-1])
+    found = np.zeros(len(lists), dtype=np.bool_)
+    found[order[1:][same]] = True
+    return found
 
 
 def _floats(column: pa.Array) -> Floats:

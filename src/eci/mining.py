@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from eci.atomic import atomic_path, remove
+from eci.atomic import atomic_path, held, remove
 from eci.datasets import write
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
@@ -32,7 +32,7 @@ from eci.miners.filters import Candidates, Filters, Selector
 from eci.miners.reranked import RerankMiner, judged
 from eci.ragged import Ragged
 from eci.results import count
-from eci.task import Miner, Ranking, Reranker, RetrievalTask
+from eci.task import Miner, Ranking, Reranker, RetrievalTask, numbers_of
 from eci.types import Flags, Integers, Progress, silent
 
 _SHARD = 2048
@@ -65,6 +65,8 @@ class MineSettings:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise EciError(f"k must be at least 1, got {self.k}.")
+        if self.label is not None and not self.label.strip():
+            raise EciError("A label is not empty. Leave it out for the miner's own.")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def mine(
     settings: MineSettings,
     *,
     teacher: Reranker | None = None,
+    read_from: Sequence[Path] = (),
     progress: Progress = silent,
 ) -> MineResult:
     """Mine negatives and write them as rows.
@@ -145,6 +148,8 @@ def mine(
     settings : MineSettings
     teacher : Reranker, optional
         Scores candidates and positives in the place of the miner; the order stays the miner's.
+    read_from : sequence of Path
+        The files of the task, which `out` may not replace.
     progress : Progress
 
     Returns
@@ -155,16 +160,19 @@ def mine(
     ------
     DataError
         No candidate passes the filters.
+    OutputError
+        The output cannot be written there, or another run is writing it.
     EciError
-        The miner gives no scores and a filter needs them, or what miner, teacher and writer raise.
+        The miner gives no scores and a filter needs them, or what miner and teacher raise.
     """
     final = Path(out)
     job = _Job(task, miner, settings, teacher)
     work = final.parent / f".{final.name}.work"
     passes: list[_Tally] = []
-    rows = Rows("eci", (), lambda _: job.rows(work, passes, progress), 1)
-    written = write(rows, final, settings.layout, progress=progress)
-    remove(work)
+    rows = Rows("eci", read_from, lambda _: job.rows(work, passes, progress), 1)
+    with held(work, final):
+        written = write(rows, final, settings.layout, progress=progress)
+        remove(work)
     tally = passes[-1]
     counts = (f"{what}: {number:,}" for what, number in task.counts.items())
     return MineResult(
@@ -227,7 +235,7 @@ class _Job:
             "filters": {**asdict(self.settings.filters), "range_max": self.reach},
             "miner": self.miner.describe(),
             "teacher": self.teacher.describe() if self.teacher else None,
-            "versions": {name: version(name) for name in ("eci", "numpy", "pyarrow")},
+            "versions": _versions(),
         }
 
     def rows(self, work: Path, passes: list[_Tally], progress: Progress) -> Iterator[pa.RecordBatch]:
@@ -264,7 +272,7 @@ class _Job:
         return [f"recall of the {search} index: {share:.4f} of the {depth:,} nearest documents"]
 
     def _prepare(self, work: Path) -> None:
-        """Have the folder of the shards, without shards of another job."""
+        """Have no shards of another job."""
         decided_by = {
             "miner": self.miner.describe(),
             "teacher": self.teacher.describe() if self.teacher else None,
@@ -272,12 +280,14 @@ class _Job:
             "shard": self._shard_size,
             "depth": self.reach + self._known,
             "positives": self._judged or self.settings.filters.by_margin,
+            "scores": self.settings.filters.by_score,
+            "versions": _versions(),
         }
         told = json.dumps(decided_by, sort_keys=True, default=str)
         mark = work / "job.json"
         if not mark.is_file() or mark.read_text(encoding="utf-8") != told:
-            remove(work)
-            work.mkdir()
+            for shard in work.iterdir():
+                remove(shard)
             with atomic_path(mark) as temporary:
                 temporary.write_text(told, encoding="utf-8")
 
@@ -305,10 +315,22 @@ class _Job:
             return found, self.miner.score_positives(queries)
         return found, Ragged.from_lengths(np.empty(0), np.zeros(len(queries), dtype=np.int64))
 
+    def _keys(self, ranking: Ranking) -> Integers:
+        """A number for each candidate that its document decides, of shape (n,)."""
+        filters, corpus = self.settings.filters, self.task.corpus
+        if filters.sampling == "top" and filters.max_uses is None:
+            return ranking.documents.values
+        places, back = np.unique(ranking.documents.values, return_inverse=True)
+        held = corpus.take(places[places < len(corpus)])
+        made = [ranking.written[place - len(corpus)].id for place in places[places >= len(corpus)].tolist()]
+        written = pa.array(made, pa.string())
+        found = np.concatenate([numbers_of(held.ids, held.texts), numbers_of(written, written)])
+        return found.view(np.int64)[back]
+
     def _select(self, selector: Selector, queries: Integers, ranking: Ranking, positives: Ragged) -> Flags:
         floor = -positives.with_values(-positives.values).maxima()
-        numbers = self.task.numbers(queries)
-        candidates = Candidates(ranking.documents, ranking.scores, floor, numbers)
+        keys = ranking.documents.with_values(self._keys(ranking))
+        candidates = Candidates(keys, ranking.scores, floor, self.task.numbers(queries))
         known = self.task.known.take(queries)
 
         def copies(asked: Flags) -> Flags:
@@ -317,6 +339,10 @@ class _Job:
             return _copies(self.task, ranking.documents, held, known, self.settings.filters.near_copy or 1.0)
 
         return selector.select(candidates, copies)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("eci", "numpy", "pyarrow")}
 
 
 def _copies(task: RetrievalTask, documents: Ragged, asked: Flags, known: Ragged, threshold: float) -> Flags:

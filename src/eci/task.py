@@ -111,6 +111,10 @@ class RetrievalTask:
         positives, others = _moved(positives, place), _moved(others, place)
         asked = text_digests(None, queries)
         itself = _same_text(asked, digests[kept])
+        if corpus.titles.null_count < len(corpus):
+            # The query of a collection may be a document's text, and its title something else.
+            without_title = _same_text(asked, text_digests(None, corpus.texts)[kept])
+            itself = _without_repetition(_side_by_side(itself, without_title), len(kept))
         known = _shared(_without_repetition(_side_by_side(positives, others, itself), len(kept)), asked)
         filled = np.flatnonzero(positives.lengths > 0)
         held = pa.array(filled)
@@ -142,9 +146,9 @@ class RetrievalTask:
         return texts
 
     def numbers(self, queries: Integers) -> NDArray[np.uint64]:
-        """`query_numbers` of the given queries."""
+        """`numbers_of` the given queries."""
         chosen = pa.array(queries)
-        return query_numbers(self.query_ids.take(chosen), self.queries.take(chosen))
+        return numbers_of(self.query_ids.take(chosen), self.queries.take(chosen))
 
     def name_of(self, query: int) -> str:
         """How to name a query in a message: its id, else its text."""
@@ -280,11 +284,10 @@ def unknown(documents: Ragged, scores: Floats, known: Ragged, scorer: str) -> Ra
     return Ranking(found, found.within + 1, np.asarray(scores, dtype=np.float64)[free], scorer)
 
 
-def query_numbers(query_ids: pa.Array, queries: pa.Array) -> NDArray[np.uint64]:
-    """A number for each query, of shape (R,), that its id or else its text decides."""
-    names = pc.coalesce(query_ids, queries).to_pylist()
-    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
-    return np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.uint64)
+def numbers_of(ids: pa.Array, texts: pa.Array) -> NDArray[np.uint64]:
+    """A number for each query or document, of shape (n,), that its id or else its text decides."""
+    names = pc.coalesce(ids.cast(texts.type), texts).to_pylist()
+    return np.fromiter((_digest(name) for name in names), np.int64, len(names)).view(np.uint64)
 
 
 def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
@@ -296,7 +299,7 @@ def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
         # Rows of negatives hold the same documents again and again.
         coded = shown.dictionary_encode()
         folded = pc.utf8_lower(pc.utf8_normalize(coded.dictionary, form="NFKC"))
-        plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"\pZ+|\s+", " "))
+        plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"[\pZ\s]+", " "))
         own = np.fromiter((_digest(text) for text in plain.to_pylist()), np.int64, len(plain))
         found[part] = own[coded.indices.to_numpy(zero_copy_only=False)]
     return found
@@ -318,11 +321,12 @@ def _moved(rows: Ragged, place: Integers) -> Ragged:
 
 
 def _same_text(queries: Integers, documents: Integers) -> Ragged:
-    """The document that has the text of each query, if there is one; `documents` are distinct."""
-    order = np.argsort(documents)
-    at = np.minimum(np.searchsorted(documents[order], queries), max(0, len(documents) - 1))
-    hit = documents[order][at] == queries if len(documents) else np.zeros(len(queries), dtype=np.bool_)
-    return Ragged.from_lengths(order[at[hit]], hit.astype(np.int64))
+    """The documents that have the text of each query."""
+    order = np.argsort(documents, kind="stable")
+    first, end = (np.searchsorted(documents[order], queries, side) for side in ("left", "right"))
+    lengths = end - first
+    places = np.repeat(first, lengths) + Ragged.from_lengths(np.zeros(lengths.sum()), lengths).within
+    return Ragged.from_lengths(order[places], lengths)
 
 
 def _side_by_side(*parts: Ragged) -> Ragged:

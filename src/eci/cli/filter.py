@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eci.cli.models import Models
 from eci.cli.options import (
     filter_options,
     loading_options,
     output_options,
-    prepared_teacher,
     reading_options,
     teacher_option,
 )
@@ -80,7 +80,9 @@ def filter(  # noqa: A001, PLR0917
     settings = FilterSettings(filters, k, only, target)
     with ExitStack() as stack:
         progress = stack.enter_context(StderrProgress())
-        judge = prepared_teacher(stack, teacher, loading, cache, progress)
+        models = Models(stack, loading, cache, progress)
+        judge = models.teacher(teacher) if teacher is not None else None
+        models.refuse_unused()
         result = filter_rows(
             read(inputs, reading),
             output,

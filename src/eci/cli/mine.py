@@ -7,22 +7,16 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eci.cli.options import (
-    filter_options,
-    loading_options,
-    output_options,
-    prepared_teacher,
-    teacher_option,
-)
+from eci.cli.models import Models
+from eci.cli.options import filter_options, loading_options, output_options, teacher_option
 
 if TYPE_CHECKING:
-    from eci.models.sentence_transformer import ModelOptions
     from eci.task import Miner, RetrievalTask
     from eci.types import Progress
 
@@ -110,41 +104,35 @@ def _mine(build: Callable[..., Miner], options: dict[str, Any]) -> None:
         progress = stack.enter_context(StderrProgress())
         progress("reading queries and documents", 0, 0)
         read = read_task(paths, reading, qrels)
-        context = _Context(stack, loading, cache, progress, filters.seed)
-        miner = build(context, read.task, **options)
-        judge = prepared_teacher(stack, teacher, loading, cache, progress)
-        result = run(read.task, miner, output, settings, teacher=judge, progress=progress)
-    told = {"command": shlex.join(["eci", *sys.argv[1:]]), "files": read.files}
+        models = Models(stack, loading, cache, progress)
+        miner = build(_Context(models, progress, filters.seed), read.task, **options)
+        judge = models.teacher(teacher) if teacher is not None else None
+        models.refuse_unused()
+        files = read.files
+        result = run(
+            read.task, miner, output, settings, teacher=judge, read_from=read.paths, progress=progress
+        )
+    told = {"command": shlex.join(["eci", *sys.argv[1:]]), "files": files}
     result = replace(result, notes=[*read.notes, *result.notes], settings={**result.settings, **told})
-    beside = output.parent / f"{output.name.split('.')[0] or output.name}.mine.json"
+    beside = output.parent / f"{output.name}.mine.json"
     with atomic_path(beside) as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(result.to_json() if as_json else f"{result.table()}\n{output}; settings and counts: {beside}")
 
 
+@dataclass(frozen=True)
 class _Context:
     """What miners are built with."""
 
-    def __init__(
-        self, stack: ExitStack, loading: ModelOptions, cache: bool, progress: Progress, seed: int
-    ) -> None:
-        self.stack, self.loading, self.cache, self.progress, self.seed = stack, loading, cache, progress, seed
-
-    def encoder(self, name: str) -> Any:
-        from eci.models.loading import prepared_encoder
-
-        return self.stack.enter_context(prepared_encoder(name, self.loading, self.cache, self.progress))
+    models: Models
+    progress: Progress
+    seed: int
 
     def dense(self, task: RetrievalTask, encoder: str, search: Any) -> Miner:
         from eci.miners.dense import DenseMiner, DenseSettings
 
-        settings = DenseSettings(search, self.loading.device, self.seed)
-        return DenseMiner(task, self.encoder(encoder), settings, progress=self.progress)
-
-    def reranker(self, name: str) -> Any:
-        from eci.models.loading import prepared_reranker
-
-        return self.stack.enter_context(prepared_reranker(name, self.loading, self.cache, self.progress))
+        settings = DenseSettings(search, self.models.loading.device, self.seed)
+        return DenseMiner(task, self.models.encoder(encoder), settings, progress=self.progress)
 
 
 @mine.command()
@@ -238,7 +226,7 @@ def rerank(
         miner = context.dense(task, encoder, "flat")
     else:
         miner = RandomMiner(task, context.seed)
-    return RerankMiner(task, miner, context.reranker(reranker), candidates)
+    return RerankMiner(task, miner, context.models.reranker(reranker), candidates)
 
 
 @mine.command()

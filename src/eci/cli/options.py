@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from eci.models.sentence_transformer import ModelOptions
-    from eci.task import Reranker
-    from eci.types import Progress
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,22 +90,6 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def prepared_teacher(
-    stack: ExitStack, name: str | None, loading: ModelOptions, cache: bool, progress: Progress
-) -> Reranker | None:
-    """The model that ``--teacher`` names, until `stack` closes; None without a name."""
-    if name is None:
-        return None
-    from eci.miners.reranked import EncoderReranker
-    from eci.models.loading import prepared_encoder, prepared_reranker
-
-    kind, colon, rest = name.partition(":")
-    if colon and kind == "reranker":
-        reranker: Reranker = stack.enter_context(prepared_reranker(rest, loading, cache, progress))
-        return reranker
-    return EncoderReranker(stack.enter_context(prepared_encoder(name, loading, cache, progress)))
-
-
 _PATH = click.Path(path_type=Path)
 _READING = (
     click.option("--layout", metavar="LAYOUT", help="Layout of the rows; detected if not given."),
@@ -161,7 +139,7 @@ teacher_option = click.option(
     "--teacher",
     metavar="MODEL",
     help="Encoder whose cosines the filters use; reranker:NAME for a cross-encoder, "
-    "reranker:late-interaction for MaxSim.",
+    "late-interaction for MaxSim.",
 )
 
 _FILTERED = (

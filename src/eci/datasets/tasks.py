@@ -38,15 +38,20 @@ class TaskRead:
     Parameters
     ----------
     task : RetrievalTask
-    files : list of dict
-        ``name``, ``bytes`` and ``sha256`` of every file that was read.
+    paths : tuple of Path
+        Every file that was read.
     notes : list of str
         What was left out or chosen before the task was made; ``task.counts`` has what came after.
     """
 
     task: RetrievalTask
-    files: list[dict[str, Any]]
+    paths: tuple[Path, ...]
     notes: list[str]
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """``name``, ``bytes`` and ``sha256`` of every file."""
+        return fingerprint(self.paths)
 
 
 def read_task(
@@ -146,7 +151,7 @@ def _of_judgements(files: BeirFiles) -> TaskRead:
     held = Corpus(corpus.ids, corpus.titles, corpus.texts)
     task = _made(judged.names, judged.texts, held, (positives, others), tell)
     read_files = [files.corpus, files.queries, files.qrels, *files.other_qrels]
-    return TaskRead(task, fingerprint(read_files), notes)
+    return TaskRead(task, tuple(read_files), notes)
 
 
 def _others(
@@ -191,7 +196,7 @@ def _of_rows(rows: Rows, options: ReadOptions) -> TaskRead:
     positives = _by_query(pool.query, pool.document, len(pool.queries))
     nothing = positives.keep(np.zeros(len(positives.values), dtype=np.bool_))
     task = _made(pool.query_ids, pool.queries, pool.documents, (positives, nothing), tell)
-    return TaskRead(task, [*rows.fingerprint(), *fingerprint(paths)], notes)
+    return TaskRead(task, (*rows.paths, *paths), notes)
 
 
 def _made(

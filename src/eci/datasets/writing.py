@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eci.atomic import atomic_path
+from eci.atomic import atomic_path, scratch_folder
 from eci.datasets import layouts, sinks
 from eci.datasets.card import Card, Contents, render
 from eci.datasets.columns import Documents, lengths_of
@@ -150,9 +149,9 @@ def write(
     tally = _Tally(", ".join(str(path) for path in rows.paths) or "the rows")
     with (
         atomic_path(final) as temporary,
-        tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name[:99]}.") as work,
+        scratch_folder(final) as work,
     ):
-        batches, note = _by_query(rows, Path(work))
+        batches, note = _by_query(rows, work)
         schema = None
         if target is None:
             _write_beir(temporary, batches, negatives, tally, progress)

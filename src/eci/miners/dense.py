@@ -153,6 +153,7 @@ class DenseMiner:
         self.progress("building the IVF index", 0, 0)
         lists = max(1, min(int(4 * np.sqrt(size)), size // 39))
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
+        index.cp.min_points_per_centroid = 1  # fewer are told of on stderr
         index.train(self.documents)
         index.add(self.documents)
         index.nprobe = max(1, lists // 16)

@@ -25,8 +25,8 @@ class Filters:
     Parameters
     ----------
     range_min, range_max : int
-        Of the candidates that pass everything below, best first, skip `range_min` and look at no more
-        than `range_max` in all. `range_max` None stands for `reach`.
+        Of the candidates that pass everything below, best first, skip the first `range_min` and drop
+        what comes after the first `range_max`. `range_max` None stands for `reach`.
     min_score, max_score : float, optional
         Bounds of the score, themselves allowed.
     absolute_margin : float, optional
@@ -88,14 +88,15 @@ class Filters:
         return self.by_margin or self.min_score is not None or self.max_score is not None
 
     def reach(self, k: int, known: int) -> int:
-        """`range_max`, or what stands for it: with margins and bounds 10·k candidates and more.
+        """`range_max`, or what stands for it: more than k where something may fall out.
 
         Parameters
         ----------
         k : int
             Negatives per query.
         known : int
-            The most known documents of a query.
+            The most known documents of a query; counts with margins and bounds, as in
+            sentence-transformers' miner.
 
         Raises
         ------
@@ -103,7 +104,8 @@ class Filters:
             The window is narrower than k.
         """
         picky = self.by_score or self.sampling == "random" or self.max_uses is not None
-        reach = self.range_max or self.range_min + (10 * k if picky else k + _SPARE) + known
+        spare = (10 * k if picky else k + _SPARE) + (known if self.by_score else 0)
+        reach = self.range_max or self.range_min + spare
         if reach - self.range_min < k:
             raise EciError(
                 f"{k} negatives do not fit between range_min {self.range_min} and range_max {reach}. "
@@ -125,7 +127,7 @@ class Candidates:
     floor : ndarray of shape (G,)
         Lowest score of a labelled positive, by the same judge; NaN where there is none.
     queries : ndarray of shape (G,), uint64
-        A number for each list that does not depend on the others, for drawing.
+        A number for each query, which does not depend on the others. Lists of one query stand together.
     """
 
     documents: Ragged
@@ -149,7 +151,8 @@ class Selector:
     def __init__(self, filters: Filters, k: int | None, reach: int) -> None:
         self.filters, self.k, self.reach = filters, k, reach
         self.removed: Counter[str] = Counter()
-        self._uses: Counter[int] = Counter()
+        # Of each document, how many queries use it, and the last of them.
+        self._uses: dict[int, tuple[int, int | None]] = {}
 
     def select(self, candidates: Candidates, copies: Callable[[Flags], Flags]) -> Flags:
         """Which candidates become negatives, of shape (n,).
@@ -228,14 +231,17 @@ class Selector:
         """The first k of each window whose document has uses left, which they then use."""
         limit, wanted = self.filters.max_uses or 0, self.k or self.reach
         taken = np.zeros(len(window.values), dtype=np.bool_)
-        for number in range(len(window)):
+        for number, query in enumerate(candidates.queries.tolist()):
             start, count = int(window.offsets[number]), 0
             for at, place in enumerate(window[number].tolist(), start):
                 document = int(candidates.documents.values[place])
-                if self._uses[document] >= limit:
-                    self.removed["documents used often enough"] += 1
-                    continue
-                self._uses[document] += 1
+                uses, last = self._uses.get(document, (0, None))
+                # Two sources of one query use a document once.
+                if last != query:
+                    if uses >= limit:
+                        self.removed["documents used often enough"] += 1
+                        continue
+                    self._uses[document] = (uses + 1, query)
                 taken[at] = True
                 count += 1
                 if count == wanted:

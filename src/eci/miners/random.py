@@ -11,6 +11,9 @@ from eci.ragged import Ragged
 from eci.task import Ranking, RetrievalTask, unknown
 from eci.types import Integers
 
+# Drawn at a time: a number of its own, so that asking for more documents draws the same ones first.
+_BLOCK = 256
+
 
 class RandomMiner:
     """Documents drawn uniformly and without repetition, for each query on its own.
@@ -19,7 +22,8 @@ class RandomMiner:
     ----------
     task : RetrievalTask
     seed : int
-        The same seed draws the same documents for a query, whatever the other queries are.
+        The same seed draws the same documents for a query, whatever the other queries are; fewer are
+        the first of more.
     """
 
     label = "random"
@@ -35,7 +39,7 @@ class RandomMiner:
         """Documents in the order in which they were drawn."""
         size = len(self.task.corpus)
         drawn = [
-            np.random.default_rng([self.seed, int(number)]).choice(size, min(depth, size), replace=False)
+            _first_of_an_order(np.random.default_rng([self.seed, int(number)]), size, min(depth, size))
             for number in self.task.numbers(queries)
         ]
         documents = Ragged.from_lengths(
@@ -47,3 +51,12 @@ class RandomMiner:
     def score_positives(self, queries: Integers) -> Ragged:  # noqa: ARG002
         """Chance gives no scores."""
         raise EciError("Random negatives have no scores to compare. Name a --teacher that gives them.")
+
+
+def _first_of_an_order(rng: np.random.Generator, size: int, count: int) -> Integers:
+    """The first `count` of a random order of ``range(size)``, the same whatever `count` is."""
+    found = np.empty(0, dtype=np.int64)
+    while len(found) < count:
+        found = np.concatenate([found, rng.integers(0, size, _BLOCK)])
+        found = found[np.sort(np.unique(found, return_index=True)[1])]
+    return found[:count]

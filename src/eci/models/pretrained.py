@@ -140,6 +140,7 @@ def _load(path: str, kind: Kind, arguments: dict[str, Any]) -> Any:
         from transformers.utils import logging
     except ImportError as error:
         raise MissingDependency(kind.what, "sentence-transformers", "encode") from error
+    _refuse_absent(arguments.get("device"))
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -152,6 +153,20 @@ def _load(path: str, kind: Kind, arguments: dict[str, Any]) -> Any:
     finally:
         if shows_bars:
             logging.enable_progress_bar()
+
+
+def _refuse_absent(device: str | None) -> None:
+    """Raise an `EncoderError` if torch has no such device here."""
+    import torch
+
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise EncoderError(
+            f"The device {device!r} cannot be used: {_first_line(error)}. Give another, or leave it out."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

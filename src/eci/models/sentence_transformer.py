@@ -18,7 +18,7 @@ _KIND = pretrained.Kind(
     "SentenceTransformer",
     "An encoder by name",
     "sentence-transformers",
-    f"Give a folder, a hub name, or leave --encoder out for the embedded {bundled.NAME}.",
+    f"Give a folder, a hub name, or {bundled.NAME}, which is embedded.",
 )
 
 
