@@ -231,7 +231,7 @@ class _Plan:
             got = f"'{parts[0]}' alone" if parts else "none"
             raise DataError(
                 f"a hybrid needs two sources or more, got {got}. The inputs have {held}; inputs whose rows "
-                "name no source are one each, by their name or --source."
+                "name no source are one each, by their name or --source, and mined ones by eci mine --label."
             )
         if settings.shares is not None and len(settings.shares) != len(parts):
             raise DataError(
