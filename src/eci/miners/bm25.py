@@ -168,8 +168,10 @@ def best(scores: NDArray[Any], depth: int) -> _Found:
     found = scores[documents]
     if len(found) > depth:
         cut = np.partition(found, len(found) - depth)[len(found) - depth]
-        chosen = found > cut
-        chosen[np.flatnonzero(found == cut)[: depth - np.count_nonzero(chosen)]] = True
+        chosen = np.flatnonzero(found >= cut)
+        if len(chosen) > depth:
+            tied = np.flatnonzero(found[chosen] == cut)
+            chosen = np.delete(chosen, tied[depth - len(chosen) :])
         documents, found = documents[chosen], found[chosen]
     # Stable: documents rise already.
     order = np.argsort(-found, kind="stable")
