@@ -543,6 +543,7 @@ def test_white_space_and_titles_do_not_hide_a_text(tmp_path):
             {"_id": "1", "text": "an answer"},
             {"_id": "2", "text": "an \n answer"},
             {"_id": "3", "text": "an\t\u2028answer"},
+            {"_id": "6", "text": "an\x0banswer\x85"},
             {"_id": "4", "title": "Another", "text": "the Query"},
             {"_id": "5", "text": "else"},
         ],

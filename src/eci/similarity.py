@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eci.ragged import Ragged
-from eci.types import Integers, Vectors
+from eci.types import Floats, Integers, Vectors
 
 # Pairs gathered at a time: at d = 1024 the two tiles take 32 MiB.
 _TILE = 4096
@@ -29,8 +29,15 @@ def normalise(vectors: NDArray[Any]) -> Vectors:
     vectors : ndarray of shape (n, d)
         Finite and non-zero rows; see `unusable`.
     """
-    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return np.asarray(vectors / length[:, None], dtype=np.float32)
+    # Into float32 as it is made: a table of float64 would take twice the memory of the vectors.
+    made = np.empty(vectors.shape, dtype=np.float32)
+    np.divide(vectors, lengths(vectors)[:, None], out=made, casting="same_kind")
+    return made
+
+
+def lengths(vectors: NDArray[Any]) -> Floats:
+    """Euclidean lengths of the rows of `vectors`, of shape (n,)."""
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)))
 
 
 def own_documents(queries: Vectors, documents: Vectors, own: Ragged) -> Ragged:

@@ -299,10 +299,21 @@ def text_digests(titles: pa.Array | None, texts: pa.Array) -> Integers:
         # Rows of negatives hold the same documents again and again.
         coded = shown.dictionary_encode()
         folded = pc.utf8_lower(pc.utf8_normalize(coded.dictionary, form="NFKC"))
-        plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"[\pZ\s]+", " "))
+        plain = pc.utf8_trim_whitespace(_collapsed(folded))
         own = np.fromiter((_digest(text) for text in plain.to_pylist()), np.int64, len(plain))
         found[part] = own[coded.indices.to_numpy(zero_copy_only=False)]
     return found
+
+
+# White space that is no Unicode separator, as str.split has it.
+_CONTROL = r"\t-\r\x1c-\x1f\x{85}"
+
+
+def _collapsed(texts: pa.Array) -> pa.Array:
+    """Each run of white space as one space; most texts have none to collapse, and to see that is cheap."""
+    uneven = pc.match_substring_regex(texts, rf" {{2}}|[{_CONTROL}]|[^\PZ ]")
+    even = pc.replace_substring_regex(texts.filter(uneven), rf"[\pZ{_CONTROL}]+", " ")
+    return pc.replace_with_mask(texts, uneven, even) if len(even) else texts
 
 
 def _digest(text: str) -> int:

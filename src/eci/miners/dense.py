@@ -12,7 +12,7 @@ import numpy as np
 from eci.errors import EciError, EncoderError, MissingDependency
 from eci.ragged import Ragged
 from eci.scoring import encode
-from eci.similarity import normalise, own_documents, unusable
+from eci.similarity import lengths, normalise, own_documents, unusable
 from eci.task import Ranking, RetrievalTask, unknown
 from eci.types import Encoder, Floats, Integers, Progress, Role, Vectors, silent
 
@@ -235,4 +235,11 @@ def _fitting(vectors: Vectors, size: int, what: str) -> Vectors:
         raise EncoderError(
             f"{len(bad):,} of the vectors given for the {what} are zero or not finite, first number {bad[0]}."
         )
+    if vectors.dtype == np.float32 and vectors.flags.c_contiguous and _unit(vectors):
+        return vectors
     return normalise(vectors)
+
+
+def _unit(vectors: Vectors) -> bool:
+    """Whether all have length 1, as near as float32 tells."""
+    return bool(np.all(np.abs(lengths(vectors) - 1) <= 2 * np.finfo(np.float32).eps))
