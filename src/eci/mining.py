@@ -122,6 +122,9 @@ class MineResult:
             lines.append(
                 f"  short rows: {self.short:,} of {self.queries:,} have fewer than {k}, least {least}"
             )
+            if self.removed.keys() - {"range_min", "near copies of a positive"}:
+                reach = self.settings["filters"]["range_max"]
+                lines.append(f"  looked at: --range-max {reach:,}; a larger one may find more")
         return "\n".join([*lines, *(f"· {note}" for note in self.notes)])
 
 

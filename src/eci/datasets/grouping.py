@@ -255,6 +255,9 @@ def _first_filled(extra: pa.Array, group: Integers) -> pa.Array:
 
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    table = table.combine_chunks()
-    batches = table.to_batches()
+    batches = table.combine_chunks().to_batches()
+    if len(batches) > 1:
+        raise DataError(
+            f"{len(table):,} rows hold more than 2 GiB of text, too much at once. Merge them in parts."
+        )
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=ROWS)
