@@ -12,7 +12,7 @@ from eci.ragged import Ragged
 from eci.types import Flags, Floats, Integers
 
 _SHINGLE = 3
-# Pairs compared at a time: of texts of 300 words they take about 100 MiB.
+# Pairs compared at a time.
 _TILE = 1 << 13
 
 
@@ -49,29 +49,34 @@ def near_copies(texts: Sequence[str], pairs: Integers, threshold: float) -> Flag
     used, places = np.unique(same[pairs], return_inverse=True)
     distinct = list(numbers)
     grams = _grams([distinct[place] for place in used.tolist()])
-    compared = places.reshape(pairs.shape)
-    sizes = grams.lengths[compared]
-    # Two sets share no more than the smaller one holds.
-    asked = np.flatnonzero(sizes.min(axis=1) / sizes.max(axis=1) >= threshold)
+    compared, sizes = places.reshape(pairs.shape), grams.lengths
+    # Two sets share no more than the smaller one holds, and of the rarest grams of each, all but the
+    # share that may differ, they share at least one (prefix filtering; Chaudhuri et al. 2006).
+    least, most = sizes[compared].min(axis=1), sizes[compared].max(axis=1)
+    asked = np.flatnonzero(least / most >= threshold)
+    rarest = grams.keep(grams.within <= np.repeat(sizes - np.ceil(threshold * sizes - 1e-9), sizes))
     for start in range(0, len(asked), _TILE):
         tile = asked[start : start + _TILE]
-        near[tile] = _jaccard(grams, compared[tile]) >= threshold
+        tile = tile[_shared(rarest, compared[tile]) > 0]
+        shared = _shared(grams, compared[tile])
+        near[tile] = shared / (sizes[compared[tile]].sum(axis=1) - shared) >= threshold
     return near
 
 
-def _jaccard(grams: Ragged, pairs: Integers) -> Floats:
-    """Shared grams / all grams of each pair of rows, of shape (n,)."""
+def _shared(grams: Ragged, pairs: Integers) -> Floats:
+    """How many numbers two rows share, for each of n pairs of rows, of shape (n,)."""
     left, right = (grams.take(side) for side in pairs.T)
+    if not len(pairs):
+        return np.empty(0)
     width = int(grams.values.max()) + 1
     # Both rise, for the numbers of each row do.
     asked, held = (side.rows * width + side.values for side in (left, right))
     at = np.minimum(np.searchsorted(held, asked), len(held) - 1)
-    shared = left.with_values(held[at] == asked).sums()
-    return np.asarray(shared / (left.lengths + right.lengths - shared), dtype=np.float64)
+    return left.with_values(held[at] == asked).sums()
 
 
 def _grams(texts: Sequence[str]) -> Ragged:
-    """Numbers of the distinct word 3-grams of each text, rising."""
+    """Numbers of the distinct word 3-grams of each text, rising, the rarest gram first."""
     known: dict[str, int] = {}
     flat, lengths = array("q"), array("q")
     for text in texts:
@@ -86,5 +91,8 @@ def _grams(texts: Sequence[str]) -> Ragged:
         # Numbered anew at every step, so that no product grows beyond 63 bits.
         number = np.unique(number * (len(known) + 1) + rows.values[first + step], return_inverse=True)[1]
     width = int(number.max()) + 1
-    keys = np.unique(rows.rows[first] * width + number)
-    return Ragged.from_lengths(keys % width, np.bincount(keys // width, minlength=len(texts)))
+    row, number = np.divmod(np.unique(rows.rows[first] * width + number), width)
+    rank = np.empty(width, dtype=np.int64)
+    rank[np.argsort(np.bincount(number), kind="stable")] = np.arange(width)
+    number = np.sort(row * width + rank[number]) % width
+    return Ragged.from_lengths(number, np.bincount(row, minlength=len(texts)))
