@@ -185,6 +185,6 @@ _FILTERS = (
         show_default=True,
         type=click.FloatRange(0, 1),
         metavar="J",
-        help="Drop near copies of positives: estimated Jaccard similarity of word 3-grams from J on; 0: off.",
+        help="Drop near copies of positives: Jaccard similarity of word 3-grams from J on; 0: off.",
     ),
 )

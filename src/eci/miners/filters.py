@@ -41,7 +41,7 @@ class Filters:
     max_uses : int, optional
         Queries that a document may be a negative of, counted in the order of the queries.
     near_copy : float, optional
-        Estimated Jaccard similarity of word 3-grams with a known document from which on a candidate
+        Jaccard similarity of word 3-grams with a known document from which on a candidate
         is taken for its copy; None does not look for copies.
     """
 
