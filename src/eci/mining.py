@@ -7,8 +7,6 @@ again if it was cut off.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,14 +17,15 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from eci.atomic import atomic_path, held, remove
+from eci.atomic import held, remove
 from eci.datasets import write
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
 from eci.errors import DataError, EciError
 from eci.miners import shards
-from eci.miners.copies import near_copies
+from eci.miners.copies import copies_of_known
 from eci.miners.dense import DenseMiner
 from eci.miners.filters import Candidates, Filters, Selector
 from eci.miners.reranked import RerankMiner, judged
@@ -39,7 +38,6 @@ _SHARD = 2048
 # A judge reads each document once a shard, and its scores of a killed shard are in the cache.
 _JUDGED_SHARD = 8192
 _ROWS = 256
-_DIGESTED = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def mine(
         documents=len(task.corpus),
         candidates=tally.candidates,
         negatives=tally.negatives,
-        removed={name: number for name, number in tally.removed.items() if number},
+        removed={name: number for name, number in tally.selector.removed.items() if number},
         lengths=dict(sorted(tally.lengths.items())),
         settings=job.describe(),
         notes=[*counts, *job.recall(), *written.told(settings.layout)],
@@ -193,11 +191,15 @@ def mine(
 
 @dataclass
 class _Tally:
-    """Counts of one pass over the candidates; a writer may make several passes."""
+    """Counts of one pass over the candidates; a writer may make several, which share `selector` and `chosen`.
 
+    `chosen` holds a bit for each candidate of each shard: which ones the selector took.
+    """
+
+    selector: Selector
+    chosen: dict[int, NDArray[np.uint8]]
     candidates: int = 0
     negatives: int = 0
-    removed: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
 
 
@@ -244,13 +246,17 @@ class _Job:
     def rows(self, work: Path, passes: list[_Tally], progress: Progress) -> Iterator[pa.RecordBatch]:
         """Filtered rows, batch by batch; the writer has refused what it cannot write before it asks."""
         self._prepare(work)
-        selector = Selector(self.settings.filters, self.settings.k, self.reach)
-        tally = _Tally(removed=selector.removed)
+        if passes:
+            tally = _Tally(passes[0].selector, passes[0].chosen)
+        else:
+            tally = _Tally(Selector(self.settings.filters, self.settings.k, self.reach), {})
         passes.append(tally)
         for start in range(0, len(self.task), self._shard_size):
             queries = np.arange(start, min(start + self._shard_size, len(self.task)))
             ranking, positives = self._shard(work / f"{start:09}.arrow", queries, progress)
-            mask = self._select(selector, queries, ranking, positives)
+            if start not in tally.chosen:
+                tally.chosen[start] = np.packbits(self._select(tally.selector, queries, ranking, positives))
+            mask = np.unpackbits(tally.chosen[start], count=len(ranking.ranks)).astype(np.bool_)
             kept = ranking.keep(mask)
             tally.candidates += len(mask)
             tally.negatives += len(kept.ranks)
@@ -260,7 +266,7 @@ class _Job:
                 scores = positives.take(np.arange(first, last)) if self._judged else None
                 yield mined_rows(self.task, queries[first:last], kept.part(first, last), self.label, scores)
         if not tally.negatives:
-            removed = ", ".join(f"{name} {number:,}" for name, number in tally.removed.items())
+            removed = ", ".join(f"{name} {number:,}" for name, number in tally.selector.removed.items())
             raise DataError(
                 f"Of {tally.candidates:,} candidates of {self.label} none became a negative. Removed by: "
                 f"{removed or 'nothing; the miner found none'}. Loosen the filters, or widen range_max."
@@ -279,20 +285,14 @@ class _Job:
         decided_by = {
             "miner": self.miner.describe(),
             "teacher": self.teacher.describe() if self.teacher else None,
-            "task": _digest(self.task),
+            "task": shards.digest(self.task),
             "shard": self._shard_size,
             "depth": self.reach + self._known,
             "positives": self._judged or self.settings.filters.by_margin,
             "scores": self.settings.filters.by_score,
             "versions": _versions(),
         }
-        told = json.dumps(decided_by, sort_keys=True, default=str)
-        mark = work / "job.json"
-        if not mark.is_file() or mark.read_text(encoding="utf-8") != told:
-            for shard in work.iterdir():
-                remove(shard)
-            with atomic_path(mark) as temporary:
-                temporary.write_text(told, encoding="utf-8")
+        shards.prepare(work, decided_by)
 
     def _shard(self, path: Path, queries: Integers, progress: Progress) -> tuple[Ranking, Ragged]:
         """Candidates and scores of positives of some queries: from disk, or found and kept there."""
@@ -339,37 +339,11 @@ class _Job:
         def copies(asked: Flags) -> Flags:
             # Written texts are close to their positive on purpose.
             held = asked & (ranking.documents.values < len(self.task.corpus))
-            return _copies(self.task, ranking.documents, held, known, self.settings.filters.near_copy or 1.0)
+            threshold = self.settings.filters.near_copy or 1.0
+            return copies_of_known(self.task, ranking.documents, held, known, threshold)
 
         return selector.select(candidates, copies)
 
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("eci", "numpy", "pyarrow")}
-
-
-def _copies(task: RetrievalTask, documents: Ragged, asked: Flags, known: Ragged, threshold: float) -> Flags:
-    """Which of the asked documents are near copies of one of the known documents of their query."""
-    places = np.flatnonzero(asked)
-    against = known.take(documents.rows[places])
-    pairs = np.stack([np.repeat(documents.values[places], against.lengths), against.values], axis=1)
-    used, compared = np.unique(pairs, return_inverse=True)
-    near = near_copies(task.corpus.shown(used), compared.reshape(pairs.shape), threshold)
-    found = np.zeros(len(asked), dtype=np.bool_)
-    found[places] = against.with_values(near).sums() > 0
-    return found
-
-
-def _digest(task: RetrievalTask) -> str:
-    """Of everything in a task that decides what is mined."""
-    digest = hashlib.blake2b(digest_size=16)
-    corpus = task.corpus
-    for table in (
-        pa.table([task.query_ids, task.queries], ["ids", "texts"]),
-        pa.table([corpus.ids, corpus.titles, corpus.texts], ["ids", "titles", "texts"]),
-    ):
-        for batch in table.to_batches(max_chunksize=_DIGESTED):
-            digest.update(batch.serialize())
-    for rows in (task.positives, task.known):
-        digest.update(rows.values.tobytes() + rows.offsets.tobytes())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 
 from eci.lexical import words
 from eci.ragged import Ragged
+from eci.task import RetrievalTask
 from eci.types import Flags, Floats, Integers
 
 _SHINGLE = 3
@@ -61,6 +62,32 @@ def near_copies(texts: Sequence[str], pairs: Integers, threshold: float) -> Flag
         shared = _shared(grams, compared[tile])
         near[tile] = shared / (sizes[compared[tile]].sum(axis=1) - shared) >= threshold
     return near
+
+
+def copies_of_known(
+    task: RetrievalTask, documents: Ragged, asked: Flags, known: Ragged, threshold: float
+) -> Flags:
+    """Which of the asked documents are near copies of one of the known documents of their query.
+
+    Parameters
+    ----------
+    documents : Ragged of R rows
+        n indices into the corpus.
+    asked : ndarray of shape (n,)
+        Which to compare.
+    known : Ragged of R rows
+        Indices into the corpus.
+    threshold : float
+        See `near_copies`.
+    """
+    places = np.flatnonzero(asked)
+    against = known.take(documents.rows[places])
+    pairs = np.stack([np.repeat(documents.values[places], against.lengths), against.values], axis=1)
+    used, compared = np.unique(pairs, return_inverse=True)
+    near = near_copies(task.corpus.shown(used), compared.reshape(pairs.shape), threshold)
+    found = np.zeros(len(asked), dtype=np.bool_)
+    found[places] = against.with_values(near).sums() > 0
+    return found
 
 
 def _shared(grams: Ragged, pairs: Integers) -> Floats:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from eci.atomic import atomic_path
+from eci.atomic import atomic_path, remove
 from eci.ragged import Ragged
-from eci.task import Ranking, Written
+from eci.task import Ranking, RetrievalTask, Written
 from eci.types import Integers
 
+# Rows of a table that are digested at a time.
+_DIGESTED = 1 << 14
 _WRITTEN = pa.struct([("id", pa.string()), ("text", pa.string()), ("record", pa.string())])
 
 
@@ -61,3 +67,29 @@ def load(path: Path) -> tuple[Ranking, Ragged]:
 
 def _whole(array: Integers) -> Integers:
     return np.asarray(array, dtype=np.int64)
+
+
+def prepare(folder: Path, decided_by: Mapping[str, Any]) -> None:
+    """Have no shards of another job in a folder: they stay if all that decided them is the same."""
+    told = json.dumps(decided_by, sort_keys=True, default=str)
+    mark = folder / "job.json"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != told:
+        for shard in folder.iterdir():
+            remove(shard)
+        with atomic_path(mark) as temporary:
+            temporary.write_text(told, encoding="utf-8")
+
+
+def digest(task: RetrievalTask) -> str:
+    """Of everything in a task that decides what is mined."""
+    digest = hashlib.blake2b(digest_size=16)
+    corpus = task.corpus
+    for table in (
+        pa.table([task.query_ids, task.queries], ["ids", "texts"]),
+        pa.table([corpus.ids, corpus.titles, corpus.texts], ["ids", "titles", "texts"]),
+    ):
+        for batch in table.to_batches(max_chunksize=_DIGESTED):
+            digest.update(batch.serialize())
+    for rows in (task.positives, task.known):
+        digest.update(rows.values.tobytes() + rows.offsets.tobytes())
+    return digest.hexdigest()
