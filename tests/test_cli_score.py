@@ -350,6 +350,7 @@ def test_a_closed_pipe_is_no_error(rows_file):
 
 
 def test_cache_info_and_clear(eci):
+    pytest.importorskip("lmdb", reason="the extra 'encode' is not installed")
     assert eci("cache", "info")[1].endswith("0 vectors, 0.0 MB\n")
     code, out, _ = eci("cache", "clear", "--yes")
     assert code == 0
@@ -369,6 +370,7 @@ def test_cache_clear_asks_first(eci, monkeypatch):
 
 @pytest.mark.model
 def test_embedded_encoder_cold_warm_and_without_cache_give_the_same(eci, rows_file, own_cache):
+    pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
     found = []
     for arguments in ((), (), ("--no-cache",)):
         code, out, err = eci("score", rows_file, "--json", *arguments)

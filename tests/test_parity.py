@@ -19,7 +19,7 @@ from eci.scoring import encode
 from eci.similarity import normalise
 from eci.task import RetrievalTask
 
-pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
+pytest.importorskip("sentence_transformers", minversion="6.2", reason="they are compared with version 6.2")
 datasets = pytest.importorskip("datasets", reason="the extra 'datasets' is not installed")
 
 SETTINGS = [
