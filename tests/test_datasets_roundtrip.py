@@ -132,6 +132,8 @@ def comparable(rows):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_what_a_layout_holds_comes_back(tmp_path_factory, layout, ending, drawn):
+    if not ending and layout not in SEVERAL_FILES:
+        pytest.importorskip("datasets", reason="the extra 'datasets' is not installed")
     table = drawn.draw(tables(layout))
     out = tmp_path_factory.mktemp("there") / f"out{ending}"
     summary = write(from_object(table), out, layout)
@@ -401,6 +403,7 @@ def test_outputs_that_cannot_be(tmp_path):
 
 
 def test_outputs_are_replaced_if_they_are_files_or_ours(tmp_path):
+    pytest.importorskip("datasets", reason="the extra 'datasets' is not installed")
     rows = [{"query": "q", "pos": ["a"], "neg": ["x"]}]
     for _ in range(2):
         for name, layout in (("out.jsonl", "eci"), ("saved", "eci"), ("beir", "beir")):
