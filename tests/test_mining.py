@@ -24,6 +24,9 @@ from eci.ragged import Ragged
 from eci.task import Corpus, Ranking, RetrievalTask, Written
 from fakes import CountingEncoder
 
+for extra in ("faiss", "bm25s", "datasets"):
+    pytest.importorskip(extra, reason="an extra, 'mine' or 'datasets', is not installed")
+
 
 def task_of(queries, documents, positives, others=None):
     """A task; documents and queries are texts with ids d0…, q0…."""
