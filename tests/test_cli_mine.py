@@ -136,6 +136,30 @@ def test_three_models_share_the_cache(collection, own_cache, monkeypatch, capsys
     assert out.read_bytes() == first
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none/out.parquet", "the folder"),
+        ("out.csv", ".csv cannot hold the lists of eci"),
+        ("small/corpus.jsonl", "is read from"),
+        ("small", "is read from"),
+        ("taken", "is a folder that eci did not write"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_before_a_model_is_loaded(
+    collection, monkeypatch, capsys, name, words
+):
+    (collection.parent / "taken").mkdir()
+    (collection.parent / "taken" / "file").touch()
+    out, model = str(collection.parent / name), "no such model!"
+    for command in (
+        ["mine", "dense", str(collection), "--split", "train", "-k", "1", "--encoder", model],
+        ["mine", "rerank", str(collection), "--split", "train", "-k", "1", "--reranker", model],
+    ):
+        code, _, err = run_cli(monkeypatch, capsys, *command, "-o", out)
+        assert (code, words in err, model in err) == (1, True, False)
+
+
 @pytest.mark.parametrize("target", ["corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"])
 def test_what_is_read_is_not_overwritten(collection, monkeypatch, capsys, target):
     file = collection / target

@@ -10,7 +10,7 @@ import time
 import orjson
 import pytest
 
-from eci.atomic import atomic_path
+from eci.atomic import atomic_path, held, scratch_folder
 from eci.datasets import read, write
 from eci.errors import DataError, OutputError
 
@@ -142,3 +142,43 @@ def test_interrupt_leaves_nothing(tmp_path):
     running.send_signal(signal.SIGINT)
     assert running.wait() == 1
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_who_is_refused_leaves_the_folder_of_who_has_just_begun(tmp_path):
+    pytest.importorskip("fcntl")
+    work, out = tmp_path / ".out.work", tmp_path / "out"
+    with held(work, out):
+        with pytest.raises(OutputError, match=r"out: another run is writing it\."), held(work, out):
+            pass
+        assert work.is_dir()
+        (work / "shard").write_text("kept")
+    assert (work / "shard").read_text() == "kept"
+    (work / "shard").unlink()
+    with held(work, out):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_dead_processes_left_is_swept(tmp_path):
+    out, other = tmp_path / "out", tmp_path / ".out.of-somebody.tmp"
+    other.write_text("not ours")
+    script = (
+        "import os, signal, sys; from pathlib import Path; from eci.atomic import atomic_path, scratch_folder\n"
+        "out = Path(sys.argv[1])\n"
+        "with atomic_path(out) as temporary, scratch_folder(out):\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(out)], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 3
+    with scratch_folder(out) as living, atomic_path(out) as temporary:
+        temporary.write_text("whole")
+        assert set(tmp_path.iterdir()) == {other, living, temporary}
+    assert set(tmp_path.iterdir()) == {other, out}
+
+
+def test_a_scratch_folder_needs_a_place(tmp_path):
+    with (
+        pytest.raises(OutputError, match=r"the folder .*none does not exist"),
+        scratch_folder(tmp_path / "none" / "out"),
+    ):
+        pass

@@ -426,7 +426,7 @@ def test_queries_that_stand_apart_give_the_same(tmp_path):
     found = {}
     for size in (1, 7, 100):
         mixture = mix(names, mode="budget", k=6, shares=(2, 1), reading=ReadOptions(batch_rows=size))
-        mixture.folder = tmp_path
+        mixture.beside = tmp_path / "out.jsonl"
         found[size] = sorted(
             (each["query_id"], json.dumps(each)) for batch in mixture.rows for each in batch.to_pylist()
         )

@@ -47,7 +47,7 @@ def atomic_path(out: str | Path) -> Iterator[Path]:
         The folder of `out` does not exist or may not be written to, or the disk is full.
     """
     final = Path(out)
-    _require_folder(final)
+    require_folder(final)
     _sweep(final)
     temporary = _beside(final)
     try:
@@ -69,7 +69,14 @@ def atomic_path(out: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(final: Path) -> Iterator[Path]:
-    """A folder beside `final` for what is needed on the way to it; gone afterwards."""
+    """A folder beside `final` for what is needed on the way to it; gone afterwards.
+
+    Raises
+    ------
+    OutputError
+        The folder of `final` does not exist or may not be written to.
+    """
+    require_folder(final)
     folder = _beside(final)
     folder.mkdir()
     try:
@@ -87,10 +94,9 @@ def held(folder: Path, final: Path) -> Iterator[None]:
     OutputError
         Another process holds it, or it cannot be made.
     """
-    _require_folder(final)
+    require_folder(final)
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        stack.callback(_remove_empty, folder)
         if fcntl is not None:
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
@@ -103,6 +109,8 @@ def held(folder: Path, final: Path) -> Iterator[None]:
                 raise OutputError(
                     f"{final}: another run is writing it. Wait until it has ended, or choose another name."
                 )
+        # Not before: an empty folder may be that of a run that has just begun.
+        stack.callback(_remove_empty, folder)
         yield
 
 
@@ -114,7 +122,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _require_folder(final: Path) -> None:
+def require_folder(final: Path) -> None:
+    """Raise an `OutputError` if the folder of `final` does not exist or may not be written to."""
     if not final.parent.is_dir():
         raise OutputError(f"{final}: the folder {final.parent} does not exist. Create it first.")
     if not os.access(final.parent, os.W_OK | os.X_OK):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -15,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from eci.atomic import scratch_folder
 from eci.datasets import write
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped, require_positives
 from eci.datasets.rows import Rows
+from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError
 from eci.examples import NEGATIVE, POSITIVE, ROWS, shorten
 from eci.miners.copies import near_copies
@@ -134,8 +135,9 @@ def filter_rows(
     """
     passes: list[_Pass] = []
     final = Path(out)
-    with tempfile.TemporaryDirectory(prefix="eci-filter-") as work:
-        batches, note = grouped(rows, Path(work), _BATCH)
+    refuse(final, settings.layout, rows.paths)
+    with scratch_folder(final) as work:
+        batches, note = grouped(rows, work, _BATCH)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
             passes.append(_Pass(settings, teacher, judged))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import pyarrow as pa
 
+from eci.atomic import scratch_folder
 from eci.datasets import ReadOptions, Rows, read
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped
@@ -180,20 +182,23 @@ class Mixture:
         One row per query, to be given to ``datasets.write``. Each pass reads the inputs anew.
     summary : MixSummary
         Of the last complete pass over `rows`.
-    folder : Path, optional
-        Where temporary files of a pass are, if rows of a query stand apart; the system's place for
-        them when None.
+    beside : Path, optional
+        The output beside which temporary files of a pass are, if rows of a query stand apart; they are
+        in the system's place for them when None.
     """
 
     def __init__(self, source: Rows, settings: _Settings, batch_rows: int) -> None:
         self.rows = Rows("eci", source.paths, self._batches, 1)
         self.summary = MixSummary()
-        self.folder: Path | None = None
+        self.beside: Path | None = None
         self._source, self._settings, self._batch_rows = source, settings, batch_rows
 
     def _batches(self, journal: Journal) -> Iterator[pa.RecordBatch]:
         losses: Counter[str] = Counter()
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".eci-mix.") as work:
+        beside: AbstractContextManager[str | Path] = (
+            scratch_folder(self.beside) if self.beside else tempfile.TemporaryDirectory()
+        )
+        with beside as work:
             stream = Surveyed(self._source, self._settings.sources)
             batches, note = grouped(stream, Path(work), self._batch_rows)
             plan = _Plan.of(self._settings, stream.survey)

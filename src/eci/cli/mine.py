@@ -86,6 +86,7 @@ def _mine(build: Callable[..., Miner], options: dict[str, Any]) -> None:
     from eci.cli.progress import StderrProgress
     from eci.datasets import ReadOptions
     from eci.datasets.tasks import read_task
+    from eci.datasets.writing import refuse
     from eci.mining import MineSettings
     from eci.mining import mine as run
 
@@ -104,6 +105,8 @@ def _mine(build: Callable[..., Miner], options: dict[str, Any]) -> None:
         progress = stack.enter_context(StderrProgress())
         progress("reading queries and documents", 0, 0)
         read = read_task(paths, reading, qrels)
+        # Told before the miner is built, which may embed a corpus.
+        refuse(output, settings.layout, read.paths)
         models = Models(stack, loading, cache, progress)
         miner = build(_Context(models, progress, filters.seed), read.task, **options)
         judge = models.teacher(teacher) if teacher is not None else None

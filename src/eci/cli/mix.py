@@ -71,7 +71,7 @@ def mix(  # noqa: PLR0917
     parts = [name.strip() for name in sources.split(",")] if sources else None
     rows = read(inputs, reading)
     mixture = mixed(rows, mode=mode, k=k, label=label, sources=parts, shares=_weights(share), reading=reading)
-    mixture.folder = output.parent
+    mixture.beside = output
     click.echo(f"Reading {rows.layout}: {', '.join(inputs)}", err=True)
     with StderrProgress() as progress:
         written = write(mixture.rows, output, target, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eci.atomic import atomic_path, scratch_folder
+from eci.atomic import atomic_path, require_folder, scratch_folder
 from eci.datasets import layouts, sinks
 from eci.datasets.card import Card, Contents, render
 from eci.datasets.columns import Documents, lengths_of
@@ -136,9 +136,9 @@ def write(
         The rows cannot be read, or a query has no positive.
     """
     final = Path(out)
+    refuse(final, layout, rows.paths)
     target = None if layout == BEIR else layouts.named(layout)
     sink = sinks.chosen(final, layout, target)
-    _refuse(final, rows)
     if negatives is not None and negatives < 1:
         raise OutputError(f"negatives must be at least 1, got {negatives}.")
     if card is not None and sink is not sinks.hugging_face:
@@ -181,9 +181,29 @@ def write(
     return summary
 
 
-def _refuse(final: Path, rows: Rows) -> None:
+def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
+    """What `write` refuses before it asks for rows; for who has work to do before that.
+
+    Parameters
+    ----------
+    final : Path
+    layout : str
+        One of ``layouts.NAMES``.
+    read_from : sequence of Path
+        Files that are not to be replaced.
+
+    Raises
+    ------
+    LayoutError
+        There is no such layout.
+    OutputError
+        The name asks for a format that is not known or cannot hold the layout, its folder does not exist
+        or may not be written to, it is read from, or it is a folder of somebody else.
+    """
+    sinks.chosen(final, layout, None if layout == BEIR else layouts.named(layout))
+    require_folder(final)
     place = final.resolve()
-    for path in rows.paths:
+    for path in read_from:
         if place == path.resolve() or place in path.resolve().parents:
             raise OutputError(f"{final}: is read from. Write to another name.")
     if final.is_dir() and any(final.iterdir()) and not (final / MARKER).is_file():
