@@ -49,11 +49,15 @@ format: install
 
 bench: demo  ## long: every benchmark, results under benchmarks/results
 	$(BIN)/python benchmarks/intervals.py demo/*.parquet
+	$(BIN)/python benchmarks/effects.py demo
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/mine.py
-	$(BIN)/python benchmarks/score.py  # this and the next need ECI_DATA
+	$(BIN)/python benchmarks/score.py  # this and what follows need ECI_DATA
 	$(BIN)/python benchmarks/false_negatives.py scifact
 	$(BIN)/python benchmarks/false_negatives.py nfcorpus
+	$(BIN)/python benchmarks/cost.py
+	for damage in known style; do $(BIN)/python benchmarks/contamination.py scifact $$damage; done
+	for damage in known hidden style; do $(BIN)/python benchmarks/contamination.py nfcorpus $$damage; done
 
 clean:
 	rm -rf $(VENV) .venv-numpy .venv-oldest demo .mypy_cache .pytest_cache .ruff_cache

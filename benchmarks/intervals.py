@@ -20,7 +20,8 @@ from eci.decision import Scores, decide
 from eci.examples import Examples
 from eci.intervals import Jackknife
 from eci.metrics import baselines, eci, values
-from eci.scoring import Scorer, Settings
+from eci.scoring import Scorer
+from eci.settings import Settings
 from eci.tally import GROUPS, Tally
 
 RESULT = Path(__file__).parent / "results" / "intervals.json"
@@ -73,7 +74,8 @@ def simulate(sources: dict[str, dict[str, np.ndarray]], size: int, repeats: int,
         pair = Jackknife.of(np.array([values(tallies[label].replicates())["eci"] for label in PAIR]), sizes)
         difference, half = pair.difference(0, 1)
         held["difference"] += abs(difference - truly) <= half
-        scores = Scores(tuple(tallies), tuple(tallies.values()), tuple(tallies.values()), sizes, 0.05)
+        sums = tuple(tallies.values())
+        scores = Scores(tuple(tallies), sums, sums, sizes, 0.05, lambda _: ({}, {}))
         decision = decide(scores, "eci", 0.95)
         decided += decision.decided
         best = max(whole, key=lambda label: whole[label]["eci"])

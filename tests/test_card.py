@@ -108,7 +108,7 @@ def test_the_digest_of_the_weights_or_that_there_is_none(tmp_path, rows, result)
 
 
 def test_another_ranking_metric_has_a_column_beside_eci(tmp_path, rows):
-    from eci.scoring import Settings
+    from eci.settings import Settings
 
     found = api.score([rows], "hashing", settings=Settings(metric="signal"))
     write(read([rows]), tmp_path / "set", "triplet", card=Card(found))
@@ -125,7 +125,7 @@ def test_scores_of_other_rows_are_called_so(tmp_path, rows, result):
 
 
 def test_what_was_scored_and_is_not_there_is_said(tmp_path, rows, result):
-    from eci.scoring import Settings
+    from eci.settings import Settings
 
     for options, said in (({}, False), ({"negatives": 1}, True)):
         write(read([rows]), tmp_path / "set", "n-tuple", card=Card(result), **options)

@@ -401,8 +401,8 @@ def test_filter_leaves_other_sources_alone(rows, monkeypatch, capsys, tmp_path):
 
 
 def test_a_teacher_s_scores_replace_those_of_the_rows(rows, monkeypatch, capsys, tmp_path):
+    from eci.embedding import encode
     from eci.models.hashing import HashingEncoder
-    from eci.scoring import encode
 
     out = tmp_path / "out.jsonl"
     code, _, err = run_cli(

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eci.decision import kendall, ranking
 from eci.metrics import BOUNDS
 from eci.models.hashing import HashingEncoder
+from eci.ranking import kendall, ranking
 from eci.results import ScoreResult
-from eci.scoring import Settings, score
+from eci.scoring import score
+from eci.settings import Settings
 from fakes import examples_of, make_rows
 
 ENCODER = HashingEncoder(64)

@@ -17,7 +17,7 @@ from eci.tally import GROUPS, Tally
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "eci_v1_tables.json").read_text())
 FROM_SIMILARITIES = tuple(
-    name for name in metrics.NAMES if not name.startswith("lexical") and name != "reranker_score"
+    name for name in metrics.OF_SUMS if not name.startswith("lexical") and name != "reranker_score"
 )
 
 similarity = st.floats(-1, 1, allow_nan=False, width=32)

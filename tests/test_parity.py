@@ -11,11 +11,11 @@ import pytest
 
 from eci.datasets import ReadOptions
 from eci.datasets.tasks import read_task, task_from_object
+from eci.embedding import encode
 from eci.miners.dense import DenseMiner
 from eci.miners.filters import Filters
 from eci.mining import MineSettings, mine
 from eci.models.hashing import HashingEncoder
-from eci.scoring import encode
 from eci.similarity import normalise
 from eci.task import RetrievalTask
 

@@ -4,19 +4,31 @@ import numpy as np
 import pytest
 
 import reference
+from eci import metrics
 from eci.errors import EciError, EncoderError
 from eci.examples import Examples
 from eci.lexical import words
 from eci.models.hashing import HashingEncoder
-from eci.scoring import Settings, round_ends, score
+from eci.scoring import round_ends, score
+from eci.settings import Settings
 from fakes import CountingEncoder, batch_of, examples_of, make_rows
 
 ENCODER = HashingEncoder(64)
 
 
 def sources(result):
-    """Comparable: undefined values are None, not NaN."""
-    return result.to_dict()["sources"]
+    """Comparable: undefined values are None, not NaN; without what is exact only to rounding."""
+    found = result.to_dict()["sources"]
+    for source in found:
+        for kind in ("values", "common"):
+            source[kind] = {name: source[kind][name] for name in metrics.OF_SUMS}
+    return found
+
+
+def directions(result, source):
+    """Values of the metrics that look at directions: sums of matrices, exact to rounding."""
+    values = result[source].values
+    return {name: vars(values[name]) for name in metrics.NAMES if name not in metrics.OF_SUMS}
 
 
 def similarities(rows, source, encoder=ENCODER):
@@ -97,6 +109,11 @@ def test_order_of_rows_changes_no_value():
     rows = make_rows(60)
     one, two = (score(examples_of(order), ENCODER) for order in (rows, rows[::-1]))
     assert sources(one) == sources(two)
+    for source in ("bm25", "dense"):
+        for name, found in directions(one, source).items():
+            assert found == pytest.approx(directions(two, source)[name], rel=1e-4, abs=1e-6, nan_ok=True), (
+                name
+            )
 
 
 def test_common_values_cover_only_queries_that_every_source_covers():

@@ -23,7 +23,7 @@ def test_importing_eci_loads_nothing_heavy():
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom eci import cli\n"
-        "for arguments in (['--help'], ['score', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help'],"
+        "for arguments in (['--help'], ['score', '--help'], ['ablate', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help'],"
         " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['mix', '--help']):\n"
         "    cli.main.main(arguments, standalone_mode=False)\n"
     )
@@ -36,13 +36,17 @@ def test_public_names_all_load_and_nothing_else_is_promised():
     assert all(getattr(eci, name) is not None for name in eci.__all__)
     assert set(eci.__all__) == set(eci._WHERE)
     assert eci.__all__ == [
+        "Ablation",
+        "AblationSettings",
         "CacheError",
+        "Comparison",
         "DataError",
         "EciError",
         "Encoder",
         "EncoderError",
         "Estimate",
         "LayoutError",
+        "Measures",
         "MissingDependency",
         "ModelOptions",
         "OutputError",
@@ -50,6 +54,8 @@ def test_public_names_all_load_and_nothing_else_is_promised():
         "ScoreResult",
         "Settings",
         "SourceResult",
+        "ablate",
+        "compare",
         "eci_score",
         "evaluate",
         "score",

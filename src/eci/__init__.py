@@ -9,7 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eci.api import score
+    from eci.ablation import Ablation, AblationSettings
+    from eci.api import ablate, compare, score
+    from eci.association import Measures
+    from eci.comparison import Comparison
     from eci.datasets import ReadOptions
     from eci.errors import (
         CacheError,
@@ -23,37 +26,47 @@ if TYPE_CHECKING:
     from eci.metrics import eci_score, evaluate
     from eci.models.sentence_transformer import ModelOptions
     from eci.results import Estimate, ScoreResult, SourceResult
-    from eci.scoring import Settings
+    from eci.settings import Settings
     from eci.types import Encoder
 
 _WHERE = {
+    "Ablation": "eci.ablation",
+    "AblationSettings": "eci.ablation",
     "CacheError": "eci.errors",
+    "Comparison": "eci.comparison",
     "DataError": "eci.errors",
     "EciError": "eci.errors",
     "Encoder": "eci.types",
     "EncoderError": "eci.errors",
     "Estimate": "eci.results",
     "LayoutError": "eci.errors",
+    "Measures": "eci.association",
     "MissingDependency": "eci.errors",
     "ModelOptions": "eci.models.sentence_transformer",
     "OutputError": "eci.errors",
     "ReadOptions": "eci.datasets",
     "ScoreResult": "eci.results",
-    "Settings": "eci.scoring",
+    "Settings": "eci.settings",
     "SourceResult": "eci.results",
+    "ablate": "eci.api",
+    "compare": "eci.api",
     "eci_score": "eci.metrics",
     "evaluate": "eci.metrics",
     "score": "eci.api",
 }
 
 __all__ = [
+    "Ablation",
+    "AblationSettings",
     "CacheError",
+    "Comparison",
     "DataError",
     "EciError",
     "Encoder",
     "EncoderError",
     "Estimate",
     "LayoutError",
+    "Measures",
     "MissingDependency",
     "ModelOptions",
     "OutputError",
@@ -61,6 +74,8 @@ __all__ = [
     "ScoreResult",
     "Settings",
     "SourceResult",
+    "ablate",
+    "compare",
     "eci_score",
     "evaluate",
     "score",

@@ -1,26 +1,33 @@
-"""The main job in one call: rows and an encoder's name in, a result out."""
+"""The main jobs in one call each: rows and names of encoders in, a result out."""
 
 from __future__ import annotations
 
+import gc
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from eci import scoring
+from eci.ablation import Ablation, AblationSettings, Remembering
+from eci.association import Measures
+from eci.comparison import Comparison
 from eci.datasets import ReadOptions, from_object, read
-from eci.errors import DataError
-from eci.examples import Examples
+from eci.datasets.collection import document_texts_of
+from eci.datasets.identity import fingerprint
+from eci.errors import DataError, EciError, EncoderError
+from eci.examples import CHOICES, Examples
 from eci.models import bundled
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
-from eci.results import ScoreResult
-from eci.scoring import Settings
+from eci.results import ScoreResult, listed
+from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent
 
-__all__ = ["prepared_encoder", "score"]
+__all__ = ["ablate", "compare", "prepared_encoder", "score"]
 
 
 def score(
@@ -58,24 +65,226 @@ def score(
     EciError
         Rows, model or cache cannot be used; the message says what to do.
     """
-    reading = reading or ReadOptions()
-    read_rows = _read(rows, reading)
-    progress("reading rows", 0, 0)
-    examples = Examples.from_batches(read_rows)
-    if not examples.sources and read_rows.notes:
-        raise DataError(f"No row has a negative. The reader noted: {'; '.join(read_rows.notes)}.")
-    with prepared_encoder(encoder, loading, cache, progress) as ready:
-        result = scoring.score(examples, ready, settings, progress)
-    result.settings["reading"] = {
-        key: str(value) if isinstance(value, Path) else value for key, value in asdict(reading).items()
-    }
-    result.settings["loading"] = asdict(loading or ModelOptions())
-    result.data.update(layout=read_rows.layout, files=read_rows.fingerprint(), notes=list(read_rows.notes))
-    result.settings["versions"] = {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("eci", "numpy", "pyarrow")},
-    }
-    return result
+    return _Task.of(rows, reading, loading, cache, progress).scored(encoder, settings or Settings())
+
+
+def compare(
+    rows: Any,
+    encoders: Sequence[str | Encoder],
+    *,
+    settings: Settings | None = None,
+    reading: ReadOptions | None = None,
+    loading: ModelOptions | None = None,
+    cache: bool | str | Path = True,
+    progress: Progress = silent,
+) -> Comparison:
+    """Score the same rows with several encoders, and see how far the rankings agree.
+
+    Parameters
+    ----------
+    rows, settings, reading, cache, progress
+        As in `score`; rows are read once. With ``until_decided`` each encoder may stop at another round.
+    encoders : sequence of str or Encoder
+        As in `score`. Each is released before the next one is loaded.
+    loading : optional
+        Holds for every encoder.
+
+    Returns
+    -------
+    Comparison
+        Results in the order of the encoders.
+
+    Raises
+    ------
+    EciError
+        As in `score`, naming the encoder; or an encoder is there twice.
+    """
+    chosen = _several(encoders)
+    labels = _labels(chosen)
+    task = _Task.of(rows, reading, loading, cache, progress)
+    results: dict[str, ScoreResult] = {}
+    for label, encoder in zip(labels, chosen, strict=True):
+        with _told_of(label, results, cache):
+            results[label] = task.scored(encoder, settings or Settings(), results)
+    return Comparison(tuple(results), tuple(results.values()))
+
+
+def ablate(
+    rows: Any,
+    encoders: str | Encoder | Sequence[str | Encoder] = bundled.NAME,
+    *,
+    settings: AblationSettings | None = None,
+    reading: ReadOptions | None = None,
+    loading: ModelOptions | None = None,
+    cache: bool | str | Path = True,
+    progress: Progress = silent,
+) -> Ablation:
+    """Vary one choice at a time, and see what becomes of the ranking of the sources.
+
+    Parameters
+    ----------
+    rows, reading, cache, progress
+        As in `score`; rows are read once.
+    encoders : str, Encoder, or a sequence of them
+        All make the first table, the first one all other tables. Its vectors stay in memory until those
+        are made.
+    settings : AblationSettings, optional
+    loading : optional
+        Holds for every encoder.
+
+    Returns
+    -------
+    Ablation
+
+    Raises
+    ------
+    EciError
+        As in `compare`; or the measures do not fit the sources.
+    """
+    options = settings or AblationSettings()
+    chosen = _several(encoders)
+    labels = _labels(chosen)
+    task = _Task.of(rows, reading, loading, cache, progress)
+    measures = Measures.given(options.measures, task.examples.sources)
+    found = replace(task.ablated(labels[0], chosen[0], options), measures=measures)
+    for label, encoder in zip(labels[1:], chosen[1:], strict=True):
+        with _told_of(label, found.encoders, cache):
+            found.encoders[label] = task.scored(encoder, options.scoring, found.encoders)
+    return found
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Rows that were read, and how encoders are to be loaded for them."""
+
+    examples: Examples
+    corpora: Corpora
+    reading: ReadOptions
+    loading: ModelOptions | None
+    cache: bool | str | Path
+    progress: Progress
+    origin: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Any,
+        reading: ReadOptions | None,
+        loading: ModelOptions | None,
+        cache: bool | str | Path,
+        progress: Progress,
+    ) -> _Task:
+        reading = reading or ReadOptions()
+        read_rows = _read(rows, reading)
+        progress("reading rows", 0, 0)
+        examples = Examples.from_batches(read_rows)
+        if not examples.sources and read_rows.notes:
+            raise DataError(f"No row has a negative. The reader noted: {'; '.join(read_rows.notes)}.")
+        origin = {"layout": read_rows.layout, "files": read_rows.fingerprint(), "notes": read_rows.notes}
+        beside = [path for path in (reading.candidates, reading.idf_corpus) if path is not None]
+        if beside:
+            origin["corpora"] = fingerprint(beside)
+        corpora = Corpora(
+            document_texts_of(reading.candidates) if reading.candidates else (),
+            document_texts_of(reading.idf_corpus) if reading.idf_corpus else None,
+        )
+        return cls(examples, corpora, reading, loading, cache, progress, origin)
+
+    def scored(
+        self, encoder: str | Encoder, settings: Settings, before: dict[str, ScoreResult] | None = None
+    ) -> ScoreResult:
+        """The result of an encoder, which is another than those of the results `before`."""
+        # What the model before left in cycles would else stay beside this one.
+        gc.collect()
+        with prepared_encoder(encoder, self.loading, self.cache, self.progress) as ready:
+            for other, result in (before or {}).items():
+                if _same_model(getattr(ready, "describe", dict)(), result.encoder):
+                    raise EncoderError(f"it is the same model as {other}. Name each encoder once.")
+            return self.result(ready, settings, self.progress)
+
+    def ablated(self, label: str, encoder: str | Encoder, options: AblationSettings) -> Ablation:
+        """Every run of an ablation that one encoder makes."""
+        used, size = options.scoring, options.fixed_n
+        others = [tau for tau in dict.fromkeys(options.temperatures) if tau != used.temperature]
+        runs: list[tuple[str, str, Settings]] = [
+            ("base", "", used),
+            *(("fixed_n", by, replace(used, fixed_n=size, fixed_n_by=by)) for by in CHOICES),
+            *(("temperatures", str(tau), replace(used, temperature=tau)) for tau in others),
+        ]
+        found: dict[str, dict[str, ScoreResult]] = {"base": {}, "fixed_n": {}, "temperatures": {}}
+        with prepared_encoder(encoder, self.loading, self.cache, self.progress) as ready:
+            kept = Remembering(ready)
+            for done, (kind, name, settings) in enumerate(runs):
+                self.progress("runs", done, len(runs))
+                found[kind][name] = self.result(kept, settings, silent)
+            self.progress("runs", len(runs), len(runs))
+        varied = {"fixed_n": size, "temperatures": list(options.temperatures)}
+        return Ablation({label: found["base"][""]}, found["fixed_n"], found["temperatures"], settings=varied)
+
+    def result(self, encoder: Encoder, settings: Settings, progress: Progress) -> ScoreResult:
+        """The result with everything that is needed to obtain it again."""
+        found = scoring.score(self.examples, encoder, settings, progress, self.corpora)
+        found.settings["reading"] = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self.reading).items()
+        }
+        found.settings["loading"] = asdict(self.loading or ModelOptions())
+        found.data.update(self.origin, notes=[*self.origin["notes"], *found.data.get("notes", ())])
+        found.settings["versions"] = {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("eci", "numpy", "pyarrow")},
+        }
+        return found
+
+
+def _several(encoders: str | Encoder | Sequence[str | Encoder]) -> list[str | Encoder]:
+    return list(encoders) if isinstance(encoders, Sequence) and not isinstance(encoders, str) else [encoders]
+
+
+def _labels(encoders: Sequence[str | Encoder]) -> tuple[str, ...]:
+    """How to call each encoder; refuses one that is there twice."""
+    if not encoders:
+        raise EciError("no encoder is named: give at least one.")
+    labels: list[str] = []
+    known: list[str | Encoder] = []
+    for encoder in encoders:
+        label = encoder if isinstance(encoder, str) else _name(encoder)
+        same: str | Encoder = encoder
+        if isinstance(encoder, str):
+            folder = Path(encoder)
+            same = bundled.NAME if bundled.is_default(encoder) else encoder
+            same = str(folder.resolve()) if folder.is_dir() else same
+        if any(same is other or (isinstance(same, str) and same == other) for other in known):
+            raise EciError(f"the encoder {label} is named twice: there is nothing to compare it with.")
+        known.append(same)
+        times = sum(other.partition(" #")[0] == label for other in labels)
+        labels.append(f"{label} #{times + 1}" if times else label)
+    return tuple(labels)
+
+
+def _name(encoder: Encoder) -> str:
+    described: dict[str, Any] = getattr(encoder, "describe", dict)()
+    return str(described.get("name", type(encoder).__name__))
+
+
+def _same_model(described: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two descriptions, of which the second is that of a result, are of one model loaded twice."""
+    told = {key: value for key, value in described.items() if key not in ("name", "versions")}
+    return "weights_blake2b" in told and all(other.get(key) == value for key, value in told.items())
+
+
+@contextmanager
+def _told_of(label: str, before: dict[str, ScoreResult], cache: bool | str | Path) -> Iterator[None]:
+    """Name the encoder in an error, and tell what becomes of the encoders before it."""
+    try:
+        yield
+    except EciError as error:
+        told = f" Scored before it, and not written: {listed(tuple(before))}" if before else ""
+        # Only models have weights, and only their vectors are cached.
+        if cache and any("weights_blake2b" in result.encoder for result in before.values()):
+            told += "; the vectors of models are in the cache, and need no second embedding"
+        told += "." if told else ""
+        raise EncoderError(f"encoder {label}: {error}{told}") from error
 
 
 def _read(rows: Any, options: ReadOptions) -> Any:

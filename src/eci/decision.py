@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from eci import metrics
+from eci.cautions import cautions
 from eci.intervals import Jackknife
-from eci.results import Estimate, ScoreResult, SourceResult, count, number
+from eci.metrics import alignment
+from eci.ranking import kendall, ranking
+from eci.results import Estimate, ScoreResult, SourceResult, listed, number
 from eci.tally import GROUPS, Tally
 from eci.types import Floats, Integers
 
@@ -31,8 +34,6 @@ BASELINES = (
 
 # Queries in fewer groups than this decide nothing: their spread says too little, or by chance is 0.
 _FEWEST_GROUPS = 10
-# Fewer queries than this, and 95 % intervals hold the truth less often: benchmarks/intervals.py.
-_FEW = 200
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Scores:
         Queries scored, by jackknife group, whatever sources they have.
     temperature : float
         The τ that the tallies were made with.
+    directions : callable
+        Takes the number of a source; gives its metrics that no sums hold, each of shape (1 + GROUPS,):
+        over its own queries, and over those that every source covers.
     looks, look : int
         How often the decision may be looked at, and which look this is, from 1.
     """
@@ -57,18 +61,36 @@ class Scores:
     common: tuple[Tally, ...]
     group_sizes: Integers
     temperature: float
+    directions: Callable[[int], tuple[Mapping[str, Floats], Mapping[str, Floats]]]
     looks: int = 1
     look: int = 1
 
     @cached_property
     def values(self) -> list[dict[str, Floats]]:
         """Every metric of every source, on all queries and without each group: shape (1 + GROUPS,)."""
-        return [self._values(tally) for tally in self.own]
+        return [{**sums, **directed[0]} for sums, directed in zip(self._sums, self._directed, strict=True)]
 
     @cached_property
     def common_values(self) -> list[dict[str, Floats]]:
         """The same over the queries that every source covers."""
-        return [self._values(tally) for tally in self.common]
+        return [
+            {**self._values(tally), **directed[1]}
+            for tally, directed in zip(self.common, self._directed, strict=True)
+        ]
+
+    def replicates(self, metric: str) -> Floats:
+        """One metric of every source, of shape (S, 1 + GROUPS); the others are not computed for it."""
+        if metric in metrics.OF_SUMS:
+            return np.array([sums[metric] for sums in self._sums])
+        return np.array([own[metric] for own, _ in self._directed])
+
+    @cached_property
+    def _directed(self) -> list[tuple[Mapping[str, Floats], Mapping[str, Floats]]]:
+        return [self.directions(number) for number in range(len(self.sources))]
+
+    @cached_property
+    def _sums(self) -> list[dict[str, Floats]]:
+        return [self._values(tally) for tally in self.own]
 
     def _values(self, tally: Tally) -> dict[str, Floats]:
         found = metrics.values(tally.replicates(), temperature=self.temperature)
@@ -111,7 +133,7 @@ def decide(scores: Scores, metric: str, confidence: float) -> Decision:
     is shared out over the comparisons and over all looks that might have been taken (Bonferroni).
     """
     sign = -1.0 if metric in metrics.LOWER_IS_BETTER else 1.0
-    replicates = np.array([values[metric] for values in scores.values])
+    replicates = scores.replicates(metric)
     jackknife = Jackknife.of(sign * replicates, scores.group_sizes)
     order = ranking(sign * replicates[:, 0])
     level = 1 - (1 - confidence) / (max(1, len(order) - 1) * scores.looks)
@@ -128,33 +150,54 @@ def decide(scores: Scores, metric: str, confidence: float) -> Decision:
                 "confidence": level,
             }
         )
-        # A source without any value has lost; one without an interval has not.
+        # A source without any value has lost, unless more queries may give it one; one without an interval
+        # has not.
         separated = difference - half > 0 and jackknife.groups >= _FEWEST_GROUPS
-        if not separated and not math.isnan(replicates[other, 0]):
+        if not separated and (metric in alignment.NAMES or not math.isnan(replicates[other, 0])):
             rivals.append(other)
     return Decision(metric, order, jackknife, tuple(comparisons), tuple(rivals))
 
 
-def ranking(values: Floats) -> tuple[int, ...]:
-    """Indices of `values`, of shape (S,), from largest to smallest; NaN last, ties in order."""
-    return tuple(int(place) for place in np.argsort(-values, kind="stable"))
+def effects(scores: Scores, confidence: float) -> tuple[dict[str, Any], ...]:
+    """Whether each source is expected to help or to hurt, compared with in-batch negatives alone.
 
-
-def kendall(a: Floats, b: Floats) -> float:
-    """Kendall's tau-b between two lists of values, of shape (S,); NaN where one of them is constant.
-
-    Examples
-    --------
-    >>> round(kendall(np.array([3.0, 2.0, 1.0]), np.array([9.0, 7.0, 8.0])), 3)
-    0.333
+    By the sign of ``alignment_gain``. The error 1 − confidence is shared out over the sources and over all
+    looks that might have been taken (Bonferroni).
     """
-    one, two = (np.sign(np.subtract.outer(values, values)) for values in (a, b))
-    scale = math.sqrt(float((one**2).sum() * (two**2).sum()))
-    return float((one * two).sum() / scale) if scale > 0 else math.nan
+    jackknife = Jackknife.of(scores.replicates("alignment_gain"), scores.group_sizes)
+    level = 1 - (1 - confidence) / (len(scores.sources) * scores.looks)
+    enough = jackknife.groups >= _FEWEST_GROUPS
+    found = []
+    for source, gain, half in zip(
+        scores.sources, jackknife.values.tolist(), jackknife.half_widths(level).tolist(), strict=True
+    ):
+        interval = _estimate("alignment_gain", gain, half)
+        verdict = "undecided"
+        if enough and gain - half > 0:
+            verdict = "help"
+        elif enough and gain + half < 0:
+            verdict = "hurt"
+        found.append(
+            {
+                "source": source,
+                "verdict": verdict,
+                "gain": gain,
+                "low": interval.low,
+                "high": interval.high,
+                "confidence": level,
+            }
+        )
+    return tuple(found)
 
 
 def summarise(
-    scores: Scores, decision: Decision, *, seed: int, provenance: dict[str, dict[str, Any]]
+    scores: Scores,
+    decision: Decision,
+    *,
+    seed: int,
+    confidence: float,
+    shortcuts: tuple[dict[str, Any], ...] = (),
+    provenance: dict[str, dict[str, Any]],
 ) -> ScoreResult:
     """The result of scoring: sources best first, verdict, baselines, warnings.
 
@@ -164,6 +207,10 @@ def summarise(
         What was found.
     seed : int
         Of the draws behind ``probability_best``.
+    confidence : float
+        Of all effects together.
+    shortcuts : tuple of dict
+        Which pairs of sources can be told apart by origin.
     provenance : dict
         ``encoder``, ``settings`` and ``data`` of the result.
     """
@@ -192,7 +239,9 @@ def summarise(
         sources=tuple(sources),
         comparisons=decision.comparisons,
         baselines=_baselines(scores, decision),
-        warnings=tuple(_warnings(sources, decision.metric, scores, provenance)),
+        effects=effects(scores, confidence),
+        shortcuts=shortcuts,
+        warnings=tuple(cautions(sources, shortcuts, decision.metric, total, provenance)),
         **provenance,
     )
 
@@ -213,11 +262,12 @@ def _estimates(values: list[dict[str, Floats]], sizes: Integers) -> list[dict[st
 
 
 def _estimate(name: str, value: float, width: float) -> Estimate:
-    """A value with its interval, which ends where the metric does."""
+    """A value with its interval; both end where the metric does, which a cosine of few queries may not."""
+    if math.isnan(value):
+        return Estimate(math.nan, math.nan, math.nan)
     least, most = metrics.BOUNDS.get(name, (0.0, math.inf))
-    if math.isnan(width):
-        return Estimate(value, math.nan, math.nan)
-    return Estimate(value, min(max(value - width, least), value), max(min(value + width, most), value))
+    low, middle, high = (min(max(end, least), most) for end in (value - width, value, value + width))
+    return Estimate(middle, math.nan, math.nan) if math.isnan(width) else Estimate(middle, low, high)
 
 
 def _verdict(scores: Scores, decision: Decision) -> str:
@@ -238,17 +288,13 @@ def _verdict(scores: Scores, decision: Decision) -> str:
     told = "; ".join(f"{first} minus {rival} is {_difference(beside[rival])}" for rival in rivals[:3])
     if decision.jackknife.groups < _FEWEST_GROUPS:
         told += "; so few queries decide nothing"
-    return f"Not decided between {first} and {_list(rivals)} by {metric}: {told}."
+    return f"Not decided between {first} and {listed(rivals)} by {metric}: {told}."
 
 
 def _difference(entry: dict[str, Any]) -> str:
     if math.isnan(entry["low"]):
         return f"{number(entry['difference'])} (no interval: too few queries)"
     return f"{number(entry['difference'])} ({number(entry['low'])} … {number(entry['high'])})"
-
-
-def _list(labels: Sequence[str]) -> str:
-    return " and ".join([", ".join(labels[:-1]), labels[-1]] if len(labels) > 1 else labels)
 
 
 def _baselines(scores: Scores, decision: Decision) -> tuple[dict[str, Any], ...]:
@@ -261,88 +307,3 @@ def _baselines(scores: Scores, decision: Decision) -> tuple[dict[str, Any], ...]
             first = scores.sources[ranking(values)[0]]
             found.append({"metric": name, "first": first, "kendall": kendall(chosen, values)})
     return tuple(found)
-
-
-def _warnings(
-    sources: list[SourceResult], metric: str, scores: Scores, provenance: dict[str, dict[str, Any]]
-) -> list[str]:
-    found = [*_fairness_warnings(sources, metric), *_label_warnings(sources, provenance["data"])]
-    queries = int(scores.group_sizes.sum())
-    if queries < _FEW:
-        found.append(
-            f"Only {count(queries, 'query')}: below {_FEW} the intervals are too narrow (docs/metrics.md)."
-        )
-    encoder = provenance["encoder"]
-    if _model(encoder["target"]) != _model(encoder["name"]):
-        found.append(
-            f"Scored with {encoder['name']}, to fine-tune {encoder['target']}: a ranking by another encoder, "
-            "above all of another family, need not hold for it."
-        )
-    return found + _null_warnings(sources)
-
-
-def _model(name: str) -> str:
-    return name.rsplit("/", 1)[-1].lower()
-
-
-def _null_warnings(sources: list[SourceResult]) -> list[str]:
-    found = []
-    for name in metrics.NAMES:
-        lacking = [entry.source for entry in sources if math.isnan(entry.values[name].value)]
-        if lacking:
-            found.append(f"null: {name} of {_list(lacking)}: {_REASONS.get(name, 'no query has negatives')}.")
-    bare = [entry.source for entry in sources if math.isnan(entry.values["signal"].low)]
-    if bare:
-        found.append(f"null: intervals of {_list(bare)}: its queries lie in fewer than two jackknife groups.")
-    unsure = [entry.source for entry in sources if math.isnan(entry.probability_best)]
-    if unsure:
-        found.append(
-            f"null: probability_best of {_list(unsure)}: no interval, or no other source to compare with."
-        )
-    return found
-
-
-_REASONS = {
-    "reranker_score": "the rows carry no score for positives and negatives by one scorer",
-    "lexical_overlap_query": "the queries hold no words",
-    "lexical_overlap_positive": "the positives hold no words",
-}
-
-
-def _fairness_warnings(sources: list[SourceResult], metric: str) -> list[str]:
-    found = []
-    sizes = {entry.source: entry.negatives / entry.queries for entry in sources if entry.queries}
-    if sizes and max(sizes.values()) > 2 * min(sizes.values()):
-        told = ", ".join(f"{source} {size:.1f}".removesuffix(".0") for source, size in sizes.items())
-        found.append(
-            f"N differs by more than 2× ({told}): ln(1+N) alone can make the ranking. "
-            "Compare sources at equal N before believing it."
-        )
-    partial = [f"{entry.source} {entry.coverage:.1%}" for entry in sources if entry.coverage < 1]
-    if partial:
-        found.append(f"Not every query has negatives of every source ({', '.join(partial)} of the queries).")
-        common = [entry.common[metric].value for entry in sources]
-        if np.isnan(common).all():
-            found.append(
-                "No query is covered by every source: the sources are not compared on the same queries."
-            )
-        else:
-            sign = -1.0 if metric in metrics.LOWER_IS_BETTER else 1.0
-            best = sources[ranking(sign * np.array(common))[0]].source
-            if best != sources[0].source:
-                found.append(f"Over the queries that every source covers, {best} ranks first instead.")
-    return found
-
-
-def _label_warnings(sources: list[SourceResult], data: dict[str, Any]) -> list[str]:
-    found = []
-    above = {entry.source: entry.values["violation_rate"].value for entry in sources}
-    told = [f"{source} {rate:.1%}" for source, rate in above.items() if rate > 0]
-    if told:
-        found.append(f"Negatives above their positive, perhaps false negatives: {', '.join(told)}.")
-    equal = [f"{source} {times:,}" for source, times in data["identical_to_positive"].items() if times]
-    if equal:
-        found.append(f"Negatives identical to a positive of their query: {', '.join(equal)}. Remove them.")
-    if data["empty_texts"]:
-        found.append(f"Empty texts are among the queries and documents: {data['empty_texts']:,}.")
-    return found

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from eci.errors import DataError
+from eci.errors import DataError, EciError
 from eci.ragged import Ragged
 from eci.types import Flags, Floats, Integers
 
@@ -46,6 +46,9 @@ ROWS = pa.schema(
         ("extra", pa.string()),
     ]
 )
+
+Choice: TypeAlias = Literal["top", "sample"]
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,69 @@ class Examples:
         found[self.negatives.rows, self.source] = True
         return found
 
+    def limited(self, n: int, by: Choice = "top", seed: int = 0) -> Examples:
+        """The same queries with at most `n` negatives of each source, as if the rows had held no others.
+
+        Parameters
+        ----------
+        n : int
+            Lists that are shorter stay as they are.
+        by : {"top", "sample"}
+            The first `n` in the order of the row, which is by rank where a miner wrote it. Of a hybrid that
+            puts one list after the other these are the first of its first part. Or a draw.
+        seed : int
+            Of the draw, which depends on nothing else but the query and the document.
+
+        Raises
+        ------
+        EciError
+            `n` is below 1, or `by` is unknown.
+        """
+        refuse_limit(n, by)
+        lists = self._lists()
+        order = np.lexsort((self._draws(seed) if by == "sample" else np.arange(len(lists)), lists))
+        ordered = Ragged.from_lengths(order, np.bincount(lists))
+        kept = np.zeros(len(lists), dtype=np.bool_)
+        kept[ordered.values[ordered.within < n]] = True
+        negatives = self.negatives.keep(kept)
+        used = np.unique(np.concatenate([self.positives.values, negatives.values]))
+        return replace(
+            self,
+            documents=tuple(self.documents[number] for number in used.tolist()),
+            positives=self.positives.with_values(np.searchsorted(used, self.positives.values)),
+            negatives=negatives.with_values(np.searchsorted(used, negatives.values)),
+            source=self.source[kept],
+            teacher=self.teacher[kept],
+        )
+
+    def short(self, n: int) -> dict[str, int]:
+        """How many queries have negatives of a source, but fewer than `n`; only sources with such queries."""
+        width = len(self.sources)
+        lengths = np.bincount(self._lists(), minlength=len(self.queries) * width).reshape(-1, width)
+        counts = ((lengths > 0) & (lengths < n)).sum(axis=0)
+        return {label: int(times) for label, times in zip(self.sources, counts, strict=True) if times}
+
+    def _lists(self) -> Integers:
+        """The list of one query and one source that each negative belongs to, of shape (n,)."""
+        return np.asarray(self.negatives.rows * len(self.sources) + self.source)
+
+    def _draws(self, seed: int) -> NDArray[np.uint64]:
+        """A number for each negative by seed, query and document, whatever their order, of shape (n,)."""
+        salt = str(seed).encode()
+        digests = [_digest(text.encode()) for text in self.documents]
+        # A document twice in a list is two chances, not one that brings both.
+        identity = self._lists() * len(self.documents) + self.negatives.values
+        order = np.argsort(identity, kind="stable")
+        times = np.empty(len(order), dtype=np.int64)
+        times[order] = Ragged.from_lengths(order, np.unique(identity, return_counts=True)[1]).within
+        drawn = (
+            hashlib.blake2b(self.keys[query] + digests[document] + b"%d" % time, digest_size=8, key=salt)
+            for query, document, time in zip(
+                self.negatives.rows.tolist(), self.negatives.values.tolist(), times.tolist(), strict=True
+            )
+        )
+        return np.array([int.from_bytes(found.digest(), "big") for found in drawn], dtype=np.uint64)
+
     def identical(self) -> Flags:
         """Which negatives equal a positive of their query but for case and white space, of shape (n,)."""
         numbers: dict[str, int] = {}
@@ -120,6 +186,14 @@ class Examples:
         width = len(numbers)
         known = self.positives.rows * width + text[self.positives.values]
         return np.isin(self.negatives.rows * width + text[self.negatives.values], known)
+
+
+def refuse_limit(n: int, by: str) -> None:
+    """Raise an `EciError` unless `Examples.limited` can take these."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise EciError(f"fixed N is a whole number of negatives, at least 1, got {n!r}.")
+    if by not in CHOICES:
+        raise EciError(f"fixed N takes its negatives by {' or '.join(CHOICES)}, got {by!r}.")
 
 
 class _Interner:

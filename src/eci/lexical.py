@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,32 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+def trigrams(text: str) -> list[str]:
+    """Every three neighbouring characters of a text in lower case, runs of white space as one space.
+
+    Examples
+    --------
+    >>> trigrams("Re  top")
+    ['re ', 'e t', ' to', 'top']
+    """
+    plain = " ".join(text.lower().split())
+    return [plain[start : start + 3] for start in range(len(plain) - 2)] or ([plain] if plain else [])
+
+
+# Turns texts into their tokens, each list in the order of its text.
+Tokenizer: TypeAlias = Callable[[Sequence[str]], Iterable[Collection[str]]]
+
+
+def by_words(texts: Sequence[str]) -> Iterable[list[str]]:
+    """The tokens that `words` finds."""
+    return map(words, texts)
+
+
+def by_trigrams(texts: Sequence[str]) -> Iterable[list[str]]:
+    """The tokens that `trigrams` finds."""
+    return map(trigrams, texts)
+
+
 @dataclass(frozen=True)
 class Lexicon:
     """The distinct words of a set of documents, and how much each weighs.
@@ -41,6 +68,10 @@ class Lexicon:
         ln(1 + (D − df + ½)/(df + ½)), the form BM25 uses: never negative.
     numbers : dict of str to int
         Word to word number, 0…V-1.
+    tokenizer : callable
+        What found the words.
+    size : int
+        Documents that the frequencies were counted over.
 
     Examples
     --------
@@ -53,25 +84,36 @@ class Lexicon:
     documents: Ragged
     idf: Floats
     numbers: dict[str, int]
+    tokenizer: Tokenizer
+    size: int
 
     @classmethod
-    def of(cls, documents: Iterable[str]) -> Lexicon:
-        """Read the documents once and count in how many each word occurs."""
+    def of(
+        cls, documents: Sequence[str], tokenizer: Tokenizer = by_words, corpus: Sequence[str] | None = None
+    ) -> Lexicon:
+        """Read the documents once, and count in how many of them, or of `corpus`, each word occurs."""
         found: dict[str, int] = {}
-        met = _ragged({found.setdefault(word, len(found)) for word in words(text)} for text in documents)
+
+        def read(texts: Sequence[str]) -> Ragged:
+            return _ragged({found.setdefault(word, len(found)) for word in text} for text in tokenizer(texts))
+
+        met = read(documents)
+        counted = met if corpus is None else read(corpus)
         # Numbered in the order of the alphabet, so that the order of documents changes no rounding.
         alphabet = sorted(found)
         number = np.empty(len(found), dtype=np.int64)
         number[[found[word] for word in alphabet]] = np.arange(len(found))
         table = np.sort(met.rows * (len(found) + 1) + number[met.values]) % (len(found) + 1)
-        frequency = np.bincount(table, minlength=len(found))
-        idf = np.log1p((len(met) - frequency + 0.5) / (frequency + 0.5))
-        return cls(met.with_values(table), idf, {word: place for place, word in enumerate(alphabet)})
+        frequency = np.bincount(number[counted.values], minlength=len(found))
+        places = {word: place for place, word in enumerate(alphabet)}
+        return cls(met.with_values(table), _idf(frequency, len(counted)), places, tokenizer, len(counted))
 
-    def look_up(self, texts: Iterable[str]) -> Ragged:
+    def look_up(self, texts: Sequence[str]) -> Ragged:
         """Distinct word numbers of other texts, rising; each word that no document holds is a V."""
         unknown = len(self.numbers)
-        return _ragged(sorted(self.numbers.get(word, unknown) for word in set(words(text))) for text in texts)
+        return _ragged(
+            sorted(self.numbers.get(word, unknown) for word in set(text)) for text in self.tokenizer(texts)
+        )
 
     def overlap(self, references: Ragged, reference: Integers, document: Integers) -> Floats:
         """Σ idf of the words that a reference shares with a document / Σ idf of the reference's words.
@@ -89,8 +131,7 @@ class Lexicon:
             0…1; NaN where the reference has no words.
         """
         # A word that no document holds weighs what one of document frequency 0 would.
-        rarest = np.log1p((len(self.documents) + 0.5) / 0.5)
-        idf = np.append(self.idf, rarest)
+        idf = np.append(self.idf, _idf(np.zeros(1), self.size))
         asked = references.take(reference)
         weights = idf[asked.values]
         held = self._holds(np.repeat(document, asked.lengths), asked.values)
@@ -106,6 +147,10 @@ class Lexicon:
             return np.zeros(len(asked), dtype=np.bool_)
         place = np.minimum(np.searchsorted(table, asked), len(table) - 1)
         return np.asarray(table[place] == asked)
+
+
+def _idf(frequency: NDArray[Any], size: int) -> Floats:
+    return np.asarray(np.log1p((size - frequency + 0.5) / (frequency + 0.5)))
 
 
 def _ragged(rows: Iterable[Collection[int]]) -> Ragged:

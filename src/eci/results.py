@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 from unicodedata import east_asian_width
@@ -83,6 +83,14 @@ class ScoreResult:
     baselines : tuple of dict
         For each trivial baseline the source it puts first, and Kendall's tau-b of its ranking with
         the metric's.
+    effects : tuple of dict
+        For each source whether its negatives are expected to ``help`` or ``hurt`` compared with in-batch
+        negatives alone, or ``undecided``: ``source``, ``verdict``, ``gain`` (``alignment_gain``), ``low``,
+        ``high``, at the simultaneous confidence that decides.
+    shortcuts : tuple of dict
+        For each two sources whether a loss can tell them apart by origin instead of by relevance: ``first``,
+        ``second``, ``light`` (clear, suspicious, separable, unknown), ``because``, and the figures of
+        ``eci.metrics.shortcut.Shortcut``.
     encoder, settings, data : dict
         Provenance.
     warnings : tuple of str
@@ -93,6 +101,8 @@ class ScoreResult:
     sources: tuple[SourceResult, ...]
     comparisons: tuple[dict[str, Any], ...] = ()
     baselines: tuple[dict[str, Any], ...] = ()
+    effects: tuple[dict[str, Any], ...] = ()
+    shortcuts: tuple[dict[str, Any], ...] = ()
     encoder: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -111,8 +121,8 @@ class ScoreResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists in the form ``eci.score/1``; undefined numbers are None."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return {"schema": SCHEMA, **plain}
+        made: dict[str, Any] = plain(asdict(self))
+        return {"schema": SCHEMA, **made}
 
     def to_json(self, indent: int | None = 2) -> str:
         """The result as JSON text (``eci.score/1``)."""
@@ -135,7 +145,7 @@ class ScoreResult:
         if lacking:
             raise ValueError(f"a result of schema {SCHEMA!r} has the keys {', '.join(sorted(lacking))} too")
         sources = tuple(_source(entry) for entry in loaded.pop("sources"))
-        for name in ("comparisons", "baselines", "warnings"):
+        for name in ("comparisons", "baselines", "effects", "shortcuts", "warnings"):
             loaded[name] = tuple(loaded[name])
         del loaded["schema"]
         return cls(sources=sources, **loaded)
@@ -160,10 +170,10 @@ class ScoreResult:
         metric = str(self.settings.get("metric", "eci"))
         rows = [tuple(heading.format(metric=metric) for heading in _HEADINGS)]
         rows += [_row(entry, metric) for entry in self.sources]
-        widths = [max(_width(row[place]) for row in rows) for place in range(len(_HEADINGS))]
+        widths = [max(span(row[place]) for row in rows) for place in range(len(_HEADINGS))]
         lines = [
             "  ".join(
-                cell + " " * (width - _width(cell)) if place == 1 else cell.rjust(width)
+                cell + " " * (width - span(cell)) if place == 1 else cell.rjust(width)
                 for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
@@ -195,7 +205,7 @@ def _row(entry: SourceResult, metric: str) -> tuple[str, ...]:
     )
 
 
-def _width(text: str) -> int:
+def span(text: str) -> int:
     """Columns of a terminal that a text takes; East Asian characters take two."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
@@ -213,11 +223,17 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def _plain(value: Any) -> Any:
+def listed(labels: Sequence[str]) -> str:
+    """Labels in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(labels[:-1]), labels[-1]] if len(labels) > 1 else labels)
+
+
+def plain(value: Any) -> Any:
+    """Dicts and lists for JSON; None in the place of a number that is not finite."""
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

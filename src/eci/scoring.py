@@ -2,74 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from eci import metrics
 from eci.decision import Scores, decide, summarise
+from eci.directions import MOST_HELD_OUT, Directions, drawn_order
+from eci.embedding import Embedded
 from eci.errors import EciError, EncoderError
-from eci.examples import Examples, shorten
-from eci.lexical import Lexicon
-from eci.metrics import Batch
-from eci.results import ScoreResult
-from eci.similarity import normalise, own_documents, unusable
+from eci.examples import Examples
+from eci.lexical import Lexicon, Tokenizer, by_trigrams, by_words
+from eci.metrics import Batch, alignment, semantic
+from eci.origins import shortcuts
+from eci.ranking import kendall
+from eci.results import ScoreResult, listed
+from eci.settings import Corpora, Settings
+from eci.similarity import own_documents
 from eci.tally import GROUPS, Tally
-from eci.types import Encoder, Flags, Integers, Progress, Role, Vectors, silent
+from eci.types import Encoder, Flags, Integers, Progress, silent
 
 # The first round of `until_decided`: ten queries for each jackknife group.
 _FIRST_ROUND = 10 * GROUPS
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to score; stored in every result.
-
-    Parameters
-    ----------
-    metric : str
-        Which of ``eci.metrics.NAMES`` ranks the sources.
-    sample : int, optional
-        Score this many queries, drawn at random; all when None.
-    until_decided : bool
-        Draw queries in growing random rounds and stop once the first place is decided.
-    confidence : float
-        Of the decision about the first place; printed intervals are always 95 %.
-    temperature : float
-        τ of the gradient norm and of the InfoNCE loss.
-    seed : int
-        Of the order in which queries are drawn, and of the draws behind ``probability_best``.
-    batch_rows : int
-        Queries held at a time while similarities are computed. Changes no number.
-    target : str, optional
-        Name of the model that will be fine-tuned, where it is another than the encoder.
-    """
-
-    metric: str = "eci"
-    sample: int | None = None
-    until_decided: bool = False
-    confidence: float = 0.95
-    temperature: float = 0.05
-    seed: int = 0
-    batch_rows: int = 4096
-    target: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.metric not in metrics.NAMES:
-            raise EciError(f"Unknown metric {self.metric!r}. Known: {', '.join(metrics.NAMES)}")
-        if self.sample is not None and (
-            self.until_decided or not isinstance(self.sample, int) or self.sample < 1
-        ):
-            raise EciError("sample is a whole number of queries, at least 1, and excludes until_decided")
-        low, high = metrics.TEMPERATURES
-        if not low <= self.temperature <= high:
-            raise EciError(f"temperature lies between {low} and {high}, got {self.temperature}")
-        if not 0 < self.confidence < 1 or self.batch_rows < 1:
-            raise EciError("confidence lies between 0 and 1, batch_rows at 1 or more")
+# None: the encoder's own.
+_TOKENIZERS: dict[str, Tokenizer | None] = {"words": by_words, "trigrams": by_trigrams, "encoder": None}
+# λ of eci_sem: what a unit of information is measured in.
+RIDGE = 1.0
 
 
 def score(
@@ -77,6 +38,7 @@ def score(
     encoder: Encoder,
     settings: Settings | None = None,
     progress: Progress = silent,
+    corpora: Corpora | None = None,
 ) -> ScoreResult:
     """Score every source of negatives in `examples`.
 
@@ -87,6 +49,7 @@ def score(
         Frozen; best the one about to be fine-tuned.
     settings : Settings, optional
     progress : Progress
+    corpora : Corpora, optional
 
     Returns
     -------
@@ -101,23 +64,47 @@ def score(
         The encoder gave unusable vectors.
     """
     settings = settings or Settings()
-    scorer = Scorer(examples, encoder, settings)
+    limited = examples
+    if settings.fixed_n is not None:
+        limited = examples.limited(settings.fixed_n, settings.fixed_n_by, settings.seed)
+    scorer = Scorer(limited, encoder, settings, corpora)
     for scores in scorer.rounds():
         decision = decide(scores, settings.metric, settings.confidence)
         progress("round", scores.look, scores.looks)
         if decision.decided:
             break
+    progress("measuring directions", 0, 0)
     described: dict[str, Any] = {"name": type(encoder).__name__, **getattr(encoder, "describe", dict)()}
-    return summarise(
+    result = summarise(
         scores,
         decision,
         seed=settings.seed,
+        confidence=settings.confidence,
+        shortcuts=tuple(scorer.shortcuts(progress)),
         provenance={
             "encoder": {**described, "target": settings.target or described["name"]},
             "settings": _settings_record(settings, scores),
-            "data": _data_record(examples, scorer),
+            "data": {
+                **_data_record(limited, scorer),
+                "eci_sem": _semantic_record(scores, scorer),
+                "alignment": _alignment_record(scorer),
+            },
         },
     )
+    return result if settings.fixed_n is None else _told_of_limit(result, settings, examples)
+
+
+def _told_of_limit(result: ScoreResult, settings: Settings, examples: Examples) -> ScoreResult:
+    """The result as one of lists that were cut, which it says."""
+    size = int(settings.fixed_n or 0)
+    short = examples.short(size)
+    how = "the first of the row" if settings.fixed_n_by == "top" else "drawn by seed"
+    notes = [f"fixed N: at most {size} negatives of each source of each query, {how}"]
+    if short:
+        told = listed([f"{label} {times:,}" for label, times in short.items()])
+        notes.append(f"queries that have fewer than {size} negatives of a source: {told}")
+    result.data.update(fixed_n_short=short, notes=notes)
+    return replace(result, verdict=f"At most {size} negatives ({settings.fixed_n_by}): {result.verdict}")
 
 
 def _settings_record(settings: Settings, scores: Scores) -> dict[str, Any]:
@@ -137,6 +124,7 @@ def _data_record(examples: Examples, scorer: Scorer) -> dict[str, Any]:
         "rows": examples.rows,
         "queries": len(examples.queries),
         "documents": len(examples.documents),
+        "word_frequencies_over": scorer.frequencies_over,
         "negatives": len(examples.source),
         "identical_to_positive": dict(zip(examples.sources, identical.tolist(), strict=True)),
         "empty_texts": sum(not text.strip() for text in (*examples.queries, *examples.documents)),
@@ -144,10 +132,50 @@ def _data_record(examples: Examples, scorer: Scorer) -> dict[str, Any]:
     }
 
 
+def _semantic_record(scores: Scores, scorer: Scorer) -> dict[str, Any]:
+    """How the ranking by ``eci_sem`` depends on its temperature."""
+    labels, used = scorer.examples.sources, scorer.settings.temperature
+    swept = {used: [float(values["eci_sem"][0]) for values in scores.values]}
+    for temperature in semantic.TEMPERATURES:
+        if temperature != used:
+            swept[temperature] = [
+                scorer.directions.semantic_at(number, temperature) for number in range(len(labels))
+            ]
+    return {
+        "definition": semantic.DEFINITION,
+        "ridge": RIDGE,
+        "temperatures": {
+            str(temperature): {
+                "values": dict(zip(labels, swept[temperature], strict=True)),
+                "kendall": kendall(np.array(swept[used]), np.array(swept[temperature])),
+            }
+            for temperature in sorted(swept)
+        },
+    }
+
+
+def _alignment_record(scorer: Scorer) -> dict[str, Any]:
+    """What the alignment of in-batch negatives alone is, and over what."""
+    plain = {name: float(values[0]) for name, values in scorer.directions.plain().items()}
+    return {
+        "none": plain,
+        "batch": alignment.BATCH,
+        "candidates": scorer.directions.pool,
+        "held_out_at_most": MOST_HELD_OUT,
+    }
+
+
 class Scorer:
     """Scores examples in rounds; each text is embedded once, before the first round that needs it."""
 
-    def __init__(self, examples: Examples, encoder: Encoder, settings: Settings) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        encoder: Encoder,
+        settings: Settings,
+        corpora: Corpora | None = None,
+    ) -> None:
+        corpora = corpora or Corpora()
         if not examples.sources:
             raise EciError(
                 "No row has a negative. Scoring compares sources of hard negatives; the rows hold none."
@@ -161,8 +189,17 @@ class Scorer:
         self.settings = settings
         self.groups = np.array([int.from_bytes(key[:8], "big") % GROUPS for key in examples.keys])
         self._complete: Flags = np.all(examples.covered(), axis=1)
-        self._embedded = _Embedded(examples, encoder)
-        self._lexicon = Lexicon.of(examples.documents)
+        self._embedded = Embedded(examples, encoder, corpora.candidates)
+        self.directions = Directions(
+            examples,
+            self._embedded,
+            self.groups,
+            seed=settings.seed,
+            temperature=settings.temperature,
+            ridge=RIDGE,
+        )
+        tokenizer = _TOKENIZERS[settings.tokenizer] or _tokenizer_of(encoder)
+        self._lexicon = Lexicon.of(examples.documents, tokenizer, corpora.words)
         self._query_words = self._lexicon.look_up(examples.queries)
 
     def rounds(self) -> Iterator[Scores]:
@@ -182,8 +219,21 @@ class Scorer:
                     own[number] += self._tally(batch)
                     common[number] += self._tally(batch, only=self._complete[queries])
             sizes = np.bincount(self.groups[order[:end]], minlength=GROUPS)
-            yield Scores(labels, tuple(own), tuple(common), sizes, self.settings.temperature, len(ends), look)
+            yield Scores(
+                labels,
+                tuple(own),
+                tuple(common),
+                sizes,
+                self.settings.temperature,
+                self.directions.values,
+                len(ends),
+                look,
+            )
             start = end
+
+    def shortcuts(self, progress: Progress = silent) -> Iterator[dict[str, Any]]:
+        """Whether the sources can be told apart by origin, two by two."""
+        return shortcuts(self.examples, self._embedded, self.groups, self.settings.seed, progress)
 
     def _tally(self, batch: Batch, only: Flags | None = None) -> Tally:
         return metrics.tally(batch, temperature=self.settings.temperature, only=only)
@@ -191,9 +241,7 @@ class Scorer:
     def _order(self) -> Integers:
         if self.settings.sample is None and not self.settings.until_decided:
             return np.arange(len(self.examples.queries))
-        seed = str(self.settings.seed).encode()
-        drawn = [hashlib.blake2b(key, digest_size=8, key=seed).digest() for key in self.examples.keys]
-        return np.array(sorted(range(len(drawn)), key=lambda query: (drawn[query], query)))
+        return drawn_order(self.examples.keys, self.settings.seed)
 
     def _batches(self, queries: Integers) -> Iterator[tuple[int, Batch]]:
         """For the given queries, a batch for each source that has negatives of any of them."""
@@ -209,6 +257,8 @@ class Scorer:
         overlap_positive = self._lexicon.overlap(
             self._lexicon.documents, best[negatives.rows], negatives.values
         )
+        best_similarity = np.repeat(positive.maxima(), negatives.lengths)
+        self.directions.note(queries, best, places.values, best_similarity - negative.values, overlap_query)
         source = examples.source[places.values]
         for number in np.unique(source):
             mine = source == number
@@ -230,85 +280,24 @@ class Scorer:
         return self._embedded.has_query
 
     @property
+    def frequencies_over(self) -> int:
+        """Documents that the frequencies of words were counted over."""
+        return self._lexicon.size
+
+    @property
     def embedded(self) -> dict[str, int]:
         """How many texts were asked of the encoder, by role."""
         return self._embedded.asked
 
 
-class _Embedded:
-    """Vectors of the queries and documents of some examples, filled in as rounds need them."""
-
-    def __init__(self, examples: Examples, encoder: Encoder) -> None:
-        self._examples = examples
-        self._encoder = encoder
-        self.has_query = np.zeros(len(examples.queries), dtype=np.bool_)
-        self._has_document = np.zeros(len(examples.documents), dtype=np.bool_)
-        self.queries: Vectors = np.empty((0, 0), dtype=np.float32)
-        self.documents: Vectors = np.empty((0, 0), dtype=np.float32)
-
-    @property
-    def asked(self) -> dict[str, int]:
-        return {"queries": int(self.has_query.sum()), "documents": int(self._has_document.sum())}
-
-    def prepare(self, queries: Integers) -> None:
-        """Embed what the given queries need and what is not embedded yet."""
-        examples = self._examples
-        needed = np.zeros(len(examples.documents), dtype=np.bool_)
-        for rows in (examples.positives, examples.negatives):
-            needed[rows.take(queries).values] = True
-        self.queries = self._fill(self.queries, examples.queries, queries, "query")
-        self.has_query[queries] = True
-        new = np.flatnonzero(needed & ~self._has_document)
-        self.documents = self._fill(self.documents, examples.documents, new, "document")
-        if self.queries.shape[1] != self.documents.shape[1]:
-            raise EncoderError(
-                f"The encoder gave queries of {self.queries.shape[1]} dimensions and documents of "
-                f"{self.documents.shape[1]}; a cosine needs the same."
-            )
-        self._has_document[new] = True
-
-    def _fill(self, table: Vectors, texts: tuple[str, ...], new: Integers, role: Role) -> Vectors:
-        if len(new) == 0:
-            return table
-        vectors = encode(self._encoder, [texts[number] for number in new], role)
-        if table.size == 0:
-            table = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
-        table[new] = vectors
-        return table
-
-
-def encode(encoder: Encoder, texts: list[str], role: Role) -> Vectors:
-    """L2-normalised vectors of n texts, of shape (n, d).
-
-    Raises
-    ------
-    EncoderError
-        The encoder gave another shape, or a vector that is not finite or has no length; the message
-        names the text.
-    """
-    function = encoder.encode_query if role == "query" else encoder.encode_document
-    vectors = np.asarray(function(texts))
-    if vectors.dtype.kind not in "fiu":
-        raise EncoderError(f"The encoder gave {vectors.dtype} values in the place of numbers.")
-    if vectors.ndim != 2 or len(vectors) != len(texts):
+def _tokenizer_of(encoder: Encoder) -> Tokenizer:
+    found: Tokenizer | None = getattr(encoder, "tokens", None)
+    if found is None:
         raise EncoderError(
-            f"The encoder gave an array of shape {vectors.shape} for {len(texts)} texts; "
-            f"expected ({len(texts)}, d)."
+            f"{type(encoder).__name__} has no tokenizer of its own (a method tokens, texts to lists of "
+            "tokens). Use the tokenizer 'words' or 'trigrams'."
         )
-    refuse_unusable(vectors, texts)
-    return normalise(vectors)
-
-
-def refuse_unusable(vectors: Vectors, texts: list[str]) -> None:
-    """Raise an `EncoderError` that names the first text whose vector is not finite or has no length."""
-    bad = unusable(vectors)
-    if len(bad):
-        kind = "zero" if np.all(vectors[bad[0]] == 0) else "non-finite"
-        raise EncoderError(
-            f"The encoder gave a {kind} vector for {len(bad):,} of {len(texts):,} texts, first for "
-            f"{shorten(texts[bad[0]])!r}. Nothing can be scored with it: remove the text, or use another "
-            "precision or encoder."
-        )
+    return found
 
 
 def round_ends(queries: int, settings: Settings) -> list[int]:

@@ -13,7 +13,7 @@ import click
 
 from eci.errors import EciError
 
-_COMMANDS = ("mine", "filter", "mix", "score", "demo", "convert", "cache")
+_COMMANDS = ("mine", "filter", "mix", "score", "ablate", "demo", "convert", "cache")
 
 
 class _Commands(click.Group):

@@ -46,8 +46,8 @@ def demo(output: Path, seed: int) -> None:
     """
     from eci import api
     from eci.atomic import atomic_path
+    from eci.cli.describe import describe
     from eci.cli.progress import StderrProgress
-    from eci.cli.score import describe
     from eci.datasets.docstrings import docstring_task
 
     began = time.monotonic()
@@ -112,8 +112,8 @@ def _worth_reading(files: list[Path], encoder: Any) -> list[str]:
     import numpy as np
 
     from eci.datasets import read
+    from eci.embedding import encode
     from eci.examples import Examples
-    from eci.scoring import encode
     from eci.similarity import own_documents
 
     examples = Examples.from_batches(read(files))

@@ -51,6 +51,31 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of scoring, under `reading_options`; the command gets ``scoring``, for ``Settings``."""
+
+    @functools.wraps(command)
+    def with_scoring(
+        *args: Any, reading: Any, candidates: Path | None, idf_corpus: Path | None, **options: Any
+    ) -> Any:
+        from dataclasses import replace
+
+        from eci.metrics import NAMES
+
+        scoring = {name: options.pop(name) for name in _SCORED}
+        if scoring["metric"] not in NAMES:
+            raise click.UsageError(f"Unknown metric {scoring['metric']!r}. Known: {', '.join(NAMES)}")
+        reading = replace(reading, candidates=candidates, idf_corpus=idf_corpus)
+        return command(
+            *args, reading=reading, scoring={**scoring, "batch_rows": reading.batch_rows}, **options
+        )
+
+    wrapped: Callable[..., Any] = with_scoring
+    for option in reversed(_SCORING):
+        wrapped = option(wrapped)
+    return wrapped
+
+
 def loading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for models; the command gets ``loading``, a ``ModelOptions``, and ``cache``."""
 
@@ -112,6 +137,41 @@ _READING = (
         "--batch-rows", type=click.IntRange(1), default=4096, show_default=True, help="Most rows in memory."
     ),
 )
+_SCORED = ("target", "metric", "sample", "seed", "temperature", "tokenizer")
+_SCORING = (
+    click.option("--target", help="Model that will be fine-tuned, if it is another than the encoder."),
+    click.option(
+        "--metric", default="eci", show_default=True, help="What ranks the sources; see docs/metrics.md."
+    ),
+    click.option("--sample", type=click.IntRange(1), metavar="N", help="Score N queries drawn at random."),
+    click.option("--seed", default=0, show_default=True, help="Of the queries and negatives that are drawn."),
+    click.option(
+        "--temperature",
+        default=0.05,
+        show_default=True,
+        type=click.FloatRange(0.002, 100),
+        help="τ of eci_sem, alignment, the gradient norm and the InfoNCE loss.",
+    ),
+    click.option(
+        "--tokenizer",
+        type=click.Choice(["words", "trigrams", "encoder"]),
+        default="words",
+        show_default=True,
+        help="What counts as a word in overlaps: words, runs of three characters, the encoder's own pieces.",
+    ),
+    click.option(
+        "--idf-corpus",
+        type=_PATH,
+        metavar="FILE",
+        help="Documents to count the frequencies of words over, in the place of those of the rows.",
+    ),
+    click.option(
+        "--candidates",
+        type=_PATH,
+        metavar="FILE",
+        help="A corpus whose documents alignment ranks too, beside those of the rows; each is embedded.",
+    ),
+)
 _LOADING = (
     click.option(
         "--precision",
@@ -133,6 +193,20 @@ _LOADING = (
     click.option("--max-seq-length", type=click.IntRange(1), help="Tokens read of each text."),
     click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with the model."),
     click.option("--no-cache", is_flag=True, help="Keep no vectors after this run."),
+)
+
+encoder_option = click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    default=("all-MiniLM-L6-v2",),
+    show_default=True,
+    metavar="MODEL",
+    help="Model to score with: a folder, a hub name, or 'hashing' (no weights, for trying out). Several "
+    "times: each of them, and how far their rankings agree; --prompt and other loading options hold for all.",
+)
+result_option = click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as JSON."
 )
 
 teacher_option = click.option(

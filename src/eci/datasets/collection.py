@@ -18,6 +18,7 @@ from eci.datasets.fields import ID, TEXT, Column
 from eci.datasets.files import COLLECTIONS, FORMATS, open_file, open_folder, opened, read_cells, stem
 from eci.datasets.identity import hashes, text_hashes
 from eci.errors import DataError
+from eci.examples import joined
 from eci.types import Flags, Integers
 
 _ID_KEYS = ("_id", "id", "docid", "doc_id", "document_id", "pid", "query_id", "qid", "passage_id")
@@ -99,6 +100,21 @@ class Collection:
                 f"{self.name}: the id '{self.ids[order[clash[0]]]}' has two different texts. Correct it."
             )
         return self
+
+
+def document_texts_of(path: Path) -> list[str]:
+    """The documents of a corpus as an encoder sees them, title and text joined; ids are not looked at.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or holds no document.
+    """
+    found = Collection.load([path])
+    texts: list[str] = joined(found.titles, found.texts).to_pylist()
+    if not texts:
+        raise DataError(f"{path}: has no documents.")
+    return texts
 
 
 def beside(folder: Path | None, kind: str) -> Path | None:

@@ -34,6 +34,10 @@ class ReadOptions:
         In layouts with graded scores instead of labels: documents at or above are positives.
     batch_rows : int
         Most rows in a batch. Text formats also end a batch after about 32 MB.
+    candidates : Path, optional
+        For scoring: a corpus of more candidates for the held-out ranking of ``alignment``.
+    idf_corpus : Path, optional
+        For scoring: a corpus to count the frequencies of words over.
     """
 
     layout: str | None = None
@@ -43,6 +47,8 @@ class ReadOptions:
     split: str | None = None
     positive_score: float | None = None
     batch_rows: int = 4096
+    candidates: Path | None = None
+    idf_corpus: Path | None = None
 
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in NAMES:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eci.metrics import baselines
+from eci.metrics import alignment, baselines, semantic
 from eci.metrics import eci as _eci
 from eci.metrics.batch import Batch
 from eci.metrics.eci import capacity, eci_score, efficiency
@@ -24,6 +24,7 @@ __all__ = [
     "BOUNDS",
     "LOWER_IS_BETTER",
     "NAMES",
+    "OF_SUMS",
     "TEMPERATURES",
     "Batch",
     "capacity",
@@ -34,7 +35,9 @@ __all__ = [
     "values",
 ]
 
-NAMES = _eci.NAMES + baselines.NAMES
+# What sums over queries give, and what needs the directions of the vectors too.
+OF_SUMS = _eci.NAMES + baselines.NAMES
+NAMES = OF_SUMS + semantic.NAMES + alignment.NAMES
 
 # Where a metric's range ends; the others have 0 below and no end above.
 BOUNDS = {
@@ -48,6 +51,11 @@ BOUNDS = {
     "lexical_overlap_query": (0.0, 1.0),
     "lexical_overlap_positive": (0.0, 1.0),
     "reranker_score": (-math.inf, math.inf),
+    "eci_sem_effective_rank": (1.0, math.inf),
+    "alignment": (-1.0, 1.0),
+    "alignment_dot": (-math.inf, math.inf),
+    "alignment_gain": (-2.0, 2.0),
+    "alignment_dot_gain": (-math.inf, math.inf),
 }
 
 # Outside it exp(1/τ) overflows, or every similarity weighs the same.
@@ -66,9 +74,9 @@ def tally(batch: Batch, *, temperature: float = 0.05, only: Flags | None = None)
 
 
 def values(sums: Mapping[str, Floats], *, temperature: float = 0.05) -> dict[str, Floats]:
-    """All metrics `NAMES` from sums, each of shape (R,)."""
+    """All metrics `OF_SUMS` from sums, each of shape (R,)."""
     if "queries" not in sums:
-        return {name: np.full(1, np.nan) for name in NAMES}
+        return {name: np.full(1, np.nan) for name in OF_SUMS}
     return {**_eci.values(sums), **baselines.values(sums, temperature)}
 
 
@@ -90,7 +98,7 @@ def evaluate(
     Returns
     -------
     dict of str to float
-        One entry for each of `NAMES`; NaN where undefined (overlaps and reranker scores here).
+        One entry for each of `OF_SUMS`; NaN where undefined (overlaps and reranker scores here).
 
     Examples
     --------

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eci.embedding import encode
 from eci.errors import EciError, EncoderError, MissingDependency
 from eci.ragged import Ragged
-from eci.scoring import encode
 from eci.similarity import lengths, normalise, own_documents, unusable
 from eci.task import Ranking, RetrievalTask, unknown
 from eci.types import Encoder, Floats, Integers, Progress, Role, Vectors, silent

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from eci.embedding import encode
 from eci.errors import EciError, EncoderError
 from eci.examples import shorten
 from eci.ragged import Ragged
-from eci.scoring import encode
 from eci.similarity import own_documents
 from eci.task import Miner, Ranking, Reranker, RetrievalTask, Written
 from eci.types import Encoder, Floats, Integers

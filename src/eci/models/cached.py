@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from eci.embedding import refuse_unusable
 from eci.models.batching import refuse_unusable_scores
 from eci.models.cache import EmbeddingCache
-from eci.scoring import refuse_unusable
 from eci.types import Floats, Integers, Progress, Role, Vectors, silent
 
 
@@ -28,6 +28,10 @@ class PlannedEncoder(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What a result stores of the encoder."""
+        ...
+
+    def tokens(self, texts: Sequence[str], /) -> list[list[str]]:
+        """Tokens of each text."""
         ...
 
     def encode_query(self, texts: Sequence[str], /) -> Vectors:
@@ -89,6 +93,10 @@ class CachedEncoder:
     def describe(self) -> dict[str, Any]:
         """What a result stores of the encoder."""
         return self.encoder.describe()
+
+    def tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        """Tokens of the encoder's own tokenizer."""
+        return self.encoder.tokens(texts)
 
     def _encode(self, texts: Sequence[str], role: Role) -> Vectors:
         digests, first, rows = _distinct(_digest(text) for text in texts)

@@ -107,6 +107,18 @@ class SentenceTransformerEncoder:
         """Vectors of documents, of shape (n, d), float32, not yet normalised."""
         return self._encode(self.model.encode_document, texts)
 
+    def tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        """The pieces that the model's tokenizer makes of each text, without special tokens or a limit.
+
+        Raises
+        ------
+        EncoderError
+            The model has no tokenizer.
+        """
+        if self._tokenizer is None:
+            raise EncoderError(f"{self.name} has no tokenizer of its own. Use another tokenizer.")
+        return [self._tokenizer.tokenize(text, verbose=False) for text in texts]
+
     def fingerprint(self, role: Role) -> bytes:
         """16 bytes that change whenever something changes that changes a vector."""
         shared = not any(self.model.prompts.values()) and not self._routes
