@@ -170,7 +170,7 @@ def main() -> None:
     kept = {
         "command": f"python benchmarks/contamination.py {arguments}",
         "queries": len(rows),
-        "none": result.data["alignment"]["none"],
+        "none": {name: entry["value"] for name, entry in result.data["alignment"]["none"].items()},
         "metrics": table,
         "alignment_gain_first_minus_other": result.comparisons,
         "shortcuts": lights(result),

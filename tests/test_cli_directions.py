@@ -38,6 +38,7 @@ def block(out, heading):
 
 def test_effects_directions_and_shortcuts_are_printed(eci, rows_file):
     _, out, _ = eci("score", rows_file)
+    assert re.search(r"; without hard negatives (–|-?\d\.\d{3}) \((–|-?\d\.\d{3}) … ", out)
     effects = block(out, "Expected beyond in-batch negatives alone")
     assert [line.split()[0] for line in effects[1:]] in (
         ["source", "bm25", "dense"],
@@ -127,12 +128,17 @@ def test_sources_can_be_ranked_by_them(eci, rows_file, metric):
     assert metric in found["verdict"]
 
 
-def test_gains_that_no_cosine_tells_are_undecided_and_stop_no_round(eci, tmp_path):
-    rows = written(tmp_path / "many.jsonl", make_rows(450, {"a": 3, "b": 3}))
-    _, out, _ = eci("score", rows, "--metric", "alignment_gain", "--until", "decided", "--json")
+def test_a_gain_that_no_cosine_tells_is_null_with_its_reason_and_undecided(eci, tmp_path):
+    """Of vectors that are all alike no gradient is left."""
+    rows = make_rows(60, {"a": 2, "b": 2})
+    for row in rows:
+        for text in (row, *row["positives"], *row["negatives"]):
+            text["query" if "query" in text else "text"] = "?"
+    _, out, _ = eci("score", written(tmp_path / "alike.jsonl", rows), "--metric", "alignment_gain", "--json")
     found = json.loads(out)
-    values = [entry["values"]["alignment_gain"]["value"] for entry in found["sources"]]
-    if None in values:
-        assert not found["decided"]
-        assert any("cannot be told from noise" in text for text in found["warnings"])
+    assert [entry["values"]["alignment_gain"]["value"] for entry in found["sources"]] == [None, None]
     assert {entry["verdict"] for entry in found["effects"]} == {"undecided"}
+    assert not found["decided"]
+    assert any(
+        text.startswith("null: alignment_gain of a and b: a gradient vanishes") for text in found["warnings"]
+    )

@@ -9,9 +9,10 @@ import pytest
 
 import reference
 from eci import directions
-from eci.decision import Scores, effects
+from eci.decision import Scores, decide, effects
 from eci.directions import drawn_order
 from eci.errors import EciError, EncoderError
+from eci.intervals import Jackknife
 from eci.lexical import trigrams, words
 from eci.metrics import alignment, semantic
 from eci.models.hashing import HashingEncoder
@@ -85,7 +86,11 @@ def test_alignment_of_rows_equals_its_parts_put_together_by_hand():
         found = {name: result[source].values[name].value for name in alignment.NAMES}
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
     none = alignment.values(plain, plain, held)
-    assert result.data["alignment"]["none"]["alignment"] == pytest.approx(none["alignment"][0], abs=1e-5)
+    told = result.data["alignment"]["none"]["alignment"]
+    assert told["value"] == pytest.approx(min(none["alignment"][0], 1.0), abs=1e-5)
+    half = Jackknife.of(none["alignment"][None], np.bincount(groups, minlength=GROUPS)).half_widths()[0]
+    low = none["alignment"][0] - half
+    assert told["low"] == pytest.approx(min(max(low, -1.0), 1.0), abs=1e-4, nan_ok=True)
     assert result.data["alignment"]["candidates"] == len(texts)
 
 
@@ -199,31 +204,47 @@ def test_the_order_by_eci_sem_is_held_against_other_temperatures():
             assert value == pytest.approx(expected, rel=1e-4)
 
 
+def scores_of(metric, values, sizes, looks=1):
+    return Scores(
+        tuple("abcd"[: len(values)]),
+        (),
+        (),
+        sizes,
+        0.05,
+        lambda source: ({metric: values[source]}, {}),
+        looks,
+    )
+
+
 def test_effects_go_by_the_sign_of_the_gain_and_share_the_error():
     rng = np.random.default_rng(0)
     noise = 0.001 * rng.standard_normal((4, 1 + GROUPS))
     gains = np.array([0.5, -0.5, 0.0, np.nan])[:, None] + noise
 
-    def effects_of(sizes):
-        made = Scores(
-            ("up", "down", "flat", "none"),
-            (),
-            (),
-            sizes,
-            0.05,
-            lambda source: ({"alignment_gain": gains[source]}, {}),
-        )
-        return {entry["source"]: entry for entry in effects(made, 0.95)}
+    def effects_of(sizes, looks=1):
+        return {
+            entry["source"]: entry
+            for entry in effects(scores_of("alignment_gain", gains, sizes, looks), 0.95)
+        }
 
     found = effects_of(np.full(GROUPS, 30))
     verdicts = {source: entry["verdict"] for source, entry in found.items()}
-    assert verdicts == {"up": "help", "down": "hurt", "flat": "undecided", "none": "undecided"}
-    assert found["down"]["confidence"] == pytest.approx(1 - 0.05 / 4)
-    assert found["down"]["low"] < found["down"]["gain"] == gains[1, 0] < found["down"]["high"] < 0
+    assert verdicts == {"a": "help", "b": "hurt", "c": "undecided", "d": "undecided"}
+    assert found["b"]["confidence"] == pytest.approx(1 - 0.05 / 4)
+    assert found["b"]["low"] < found["b"]["gain"] == gains[1, 0] < found["b"]["high"] < 0
+    # Repeated looks share it too.
+    looked = effects_of(np.full(GROUPS, 30), looks=3)
+    assert looked["b"]["confidence"] == pytest.approx(1 - 0.05 / 12)
+    assert looked["b"]["low"] < found["b"]["low"]
     # Queries in fewer than ten groups decide nothing.
-    assert {entry["verdict"] for entry in effects_of(np.r_[np.full(9, 30), np.zeros(11, int)]).values()} == {
-        "undecided"
-    }
+    few = effects_of(np.r_[np.full(9, 30), np.zeros(11, int)])
+    assert {entry["verdict"] for entry in few.values()} == {"undecided"}
+
+
+@pytest.mark.parametrize(("metric", "decided"), [("alignment_gain", False), ("eci_sem", True)])
+def test_a_cosine_that_more_queries_may_tell_has_not_lost(metric, decided):
+    values = np.stack([np.full(1 + GROUPS, 0.5), np.full(1 + GROUPS, np.nan)])
+    assert decide(scores_of(metric, values, np.full(GROUPS, 10)), metric, 0.95).decided == decided
 
 
 def test_effects_of_a_result_have_wider_intervals_than_its_gains():

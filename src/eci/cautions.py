@@ -72,6 +72,18 @@ def _undefined(sources: list[SourceResult]) -> list[str]:
         found.append(
             f"null: intervals of {listed(bare)}: its queries lie in fewer than two jackknife groups."
         )
+    wide = [
+        entry.source
+        for entry in sources
+        if math.isnan(entry.values["alignment_gain"].low)
+        and not math.isnan(entry.values["alignment_gain"].value)
+        and entry.source not in bare
+    ]
+    if wide:
+        found.append(
+            f"null: intervals of alignment and alignment_gain of {listed(wide)}: without some group of "
+            "queries a gradient cannot be told from noise."
+        )
     unsure = [entry.source for entry in sources if math.isnan(entry.probability_best)]
     if unsure:
         found.append(

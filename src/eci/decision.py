@@ -215,8 +215,10 @@ def summarise(
         ``encoder``, ``settings`` and ``data`` of the result.
     """
     probability = decision.jackknife.probability_first(seed)
-    estimates = _estimates(scores.values, scores.group_sizes)
-    common = _estimates(scores.common_values, scores.group_sizes)
+    own, common = (
+        [estimates({name: found[name] for name in metrics.NAMES}, scores.group_sizes) for found in kind]
+        for kind in (scores.values, scores.common_values)
+    )
     total = int(scores.group_sizes.sum())
     sources = []
     for rank, place in enumerate(decision.order, start=1):
@@ -229,7 +231,7 @@ def summarise(
                 queries=queries,
                 negatives=int(scores.own[place].total("negatives")),
                 coverage=queries / total,
-                values=estimates[place],
+                values=own[place],
                 common=common[place],
             )
         )
@@ -246,19 +248,23 @@ def summarise(
     )
 
 
-def _estimates(values: list[dict[str, Floats]], sizes: Integers) -> list[dict[str, Estimate]]:
-    found = []
-    for source in values:
-        replicates = np.array([source[name] for name in metrics.NAMES])
-        jackknife = Jackknife.of(replicates, sizes)
-        half = jackknife.half_widths()
-        found.append(
-            {
-                name: _estimate(name, float(value), float(width))
-                for name, value, width in zip(metrics.NAMES, jackknife.values, half, strict=True)
-            }
+def estimates(replicates: Mapping[str, Floats], sizes: Integers) -> dict[str, Estimate]:
+    """Values with 95 % intervals.
+
+    Parameters
+    ----------
+    replicates : dict of str to ndarray of shape (1 + GROUPS,)
+        Metrics on all queries and without each group.
+    sizes : ndarray of shape (GROUPS,)
+        Queries in each group.
+    """
+    jackknife = Jackknife.of(np.array(list(replicates.values())), sizes)
+    return {
+        name: _estimate(name, value, width)
+        for name, value, width in zip(
+            replicates, jackknife.values.tolist(), jackknife.half_widths().tolist(), strict=True
         )
-    return found
+    }
 
 
 def _estimate(name: str, value: float, width: float) -> Estimate:

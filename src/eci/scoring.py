@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eci import metrics
-from eci.decision import Scores, decide, summarise
+from eci.decision import Scores, decide, estimates, summarise
 from eci.directions import MOST_HELD_OUT, Directions, drawn_order
 from eci.embedding import Embedded
 from eci.errors import EciError, EncoderError
@@ -87,7 +87,7 @@ def score(
             "data": {
                 **_data_record(limited, scorer),
                 "eci_sem": _semantic_record(scores, scorer),
-                "alignment": _alignment_record(scorer),
+                "alignment": _alignment_record(scores, scorer),
             },
         },
     )
@@ -154,11 +154,11 @@ def _semantic_record(scores: Scores, scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _alignment_record(scorer: Scorer) -> dict[str, Any]:
+def _alignment_record(scores: Scores, scorer: Scorer) -> dict[str, Any]:
     """What the alignment of in-batch negatives alone is, and over what."""
-    plain = {name: float(values[0]) for name, values in scorer.directions.plain().items()}
+    plain = estimates(scorer.directions.plain(), scores.group_sizes)
     return {
-        "none": plain,
+        "none": {name: asdict(estimate) for name, estimate in plain.items()},
         "batch": alignment.BATCH,
         "candidates": scorer.directions.pool,
         "held_out_at_most": MOST_HELD_OUT,

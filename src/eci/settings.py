@@ -30,7 +30,9 @@ class Settings:
     temperature : float
         τ of ``eci_sem``, of alignment, of the gradient norm and of the InfoNCE loss.
     seed : int
-        Of the order in which queries are drawn, and of the draws behind ``probability_best``.
+        Of the order in which queries are drawn, of the negatives that `fixed_n_by` draws, of the positive
+        that ``alignment`` trains a query towards, of the draws of shortcuts, and of those behind
+        ``probability_best``.
     batch_rows : int
         Queries held at a time while similarities are computed. Changes no number.
     target : str, optional

@@ -12,11 +12,9 @@ from eci.results import Estimate, ScoreResult, count, number, span
 
 def describe(result: ScoreResult) -> str:
     """The result for a person: leaderboard, verdict, baselines, what to be careful of, provenance."""
-    encoder, data = result.encoder, result.data
-    scored = f"{result.settings['queries_scored']:,} of {count(data['queries'], 'query')}"
+    encoder = result.encoder
     parts = [
-        f"{scored}, {count(data['documents'], 'document')}, {count(len(result.sources), 'source')}; "
-        f"encoder {encoder['name']} ({encoder.get('precision', 'unknown precision')})",
+        f"{summary(result)}; encoder {encoder['name']} ({encoder.get('precision', 'unknown precision')})",
         result.table(),
         result.verdict,
     ]
@@ -26,11 +24,7 @@ def describe(result: ScoreResult) -> str:
     parts.append(_semantic_lines(result))
     if result.shortcuts:
         parts.append(_shortcut_lines(result))
-    shown = [f"! {text}" for text in result.warnings if not text.startswith("null: ")]
-    shown += [f"· {text}" for text in data.get("notes", ())]
-    if shown:
-        parts.append("\n".join(shown))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *careful({encoder["name"]: result})])
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -69,14 +63,14 @@ def careful(results: dict[str, ScoreResult]) -> list[str]:
         for found in told.values()
         for label, text in (found[:1] if len(found) == len(results) else found)
     ]
-    lines += [f"· {text}" for text in next(iter(results.values())).data["notes"]]
+    lines += [f"· {text}" for text in next(iter(results.values())).data.get("notes", ())]
     return ["\n".join(lines)] if lines else []
 
 
 def _effect_lines(result: ScoreResult) -> str:
     """What each source is expected to add to in-batch negatives."""
     ranked = sorted(result.effects, key=lambda entry: (isnan(entry["gain"]), -entry["gain"]))
-    none = result.data["alignment"]["none"]["alignment"]
+    none = Estimate(**result.data["alignment"]["none"]["alignment"])
     rows = [("source", "", "gain in cosine", "in dot product")]
     for entry in ranked:
         dot = result[entry["source"]].values["alignment_dot_gain"]
@@ -90,8 +84,8 @@ def _effect_lines(result: ScoreResult) -> str:
         )
     return "\n".join(
         [
-            "Expected beyond in-batch negatives alone: alignment of a training step with held-out queries "
-            f"(without hard negatives {number(none, 3)})",
+            "Expected beyond in-batch negatives alone: alignment of a training step with held-out queries; "
+            f"without hard negatives {_range(none, 3)}",
             *_columns(rows),
         ]
     )

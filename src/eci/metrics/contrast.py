@@ -67,7 +67,21 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Draw:
-    """As many negatives of one source as of the other for each of q queries, query after query."""
+    """As many negatives of one source as of the other for each of q queries, query after query.
+
+    Parameters
+    ----------
+    offsets : ndarray of shape (q + 1,)
+        Query i has the negatives ``offsets[i]:offsets[i + 1]``.
+    second : ndarray of shape (n,), bool
+        Whether a negative is of the second source.
+    document : ndarray of shape (n,)
+        Rows of the tables of documents.
+    similarity : ndarray of shape (n,)
+        Cosine of query and document, -1…1.
+    groups : ndarray of shape (q,)
+        Jackknife group of each query, 0…19.
+    """
 
     offsets: Integers
     second: Flags
@@ -96,7 +110,15 @@ class Draw:
 
 
 def drawn(contrast: Contrast, vectors: Vectors, rng: np.random.Generator) -> Draw:
-    """Choose queries and negatives by seed; the order in which they were given changes nothing."""
+    """Choose queries and negatives at random; the order in which they were given changes nothing.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    vectors : ndarray of shape (D, d)
+        Document vectors; they part documents that are equally similar.
+    rng : numpy.random.Generator
+    """
     query, second, document, similarity = _own(contrast)
     counts = np.bincount(query * 2 + second, minlength=2 * len(contrast.order)).reshape(-1, 2)
     # No query takes so much that too few others fit.
