@@ -32,7 +32,9 @@ def _seeds(points: Vectors, count: int, rng: np.random.Generator) -> list[int]:
     chosen = [int(rng.integers(len(points)))]
     nearest = np.full(len(points), np.inf)
     while len(chosen) < count:
-        distance = squares + squares[chosen[-1]] - 2 * (points @ points[chosen[-1]])
+        # Not by matmul, which has warned of invalid values where five-dimensional vectors were all finite.
+        products = np.einsum("ij,j->i", points, points[chosen[-1]])
+        distance = squares + squares[chosen[-1]] - 2 * products
         nearest = np.minimum(nearest, np.maximum(distance, 0.0))
         reach = np.cumsum(nearest, dtype=np.float64)
         chosen.append(min(int(np.searchsorted(reach, rng.random() * reach[-1], "right")), len(points) - 1))
