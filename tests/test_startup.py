@@ -24,7 +24,8 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom eci import cli\n"
         "for arguments in (['--help'], ['score', '--help'], ['ablate', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help'],"
-        " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['mix', '--help']):\n"
+        " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['mix', '--help'],"
+        " ['probe', '--help'], ['train', '--help'], ['evaluate', '--help'], ['validate', '--help']):\n"
         "    cli.main.main(arguments, standalone_mode=False)\n"
     )
     assert not loaded_by(code).intersection(HEAVY)
@@ -45,18 +46,29 @@ def test_public_names_all_load_and_nothing_else_is_promised():
         "Encoder",
         "EncoderError",
         "Estimate",
+        "Evaluation",
+        "Experiment",
+        "JudgedCollection",
         "LayoutError",
         "Measures",
         "MissingDependency",
         "ModelOptions",
+        "Outcome",
         "OutputError",
+        "ProbeResult",
+        "ProbeSettings",
         "ReadOptions",
         "ScoreResult",
         "Settings",
         "SourceResult",
+        "TrainSettings",
         "ablate",
         "compare",
         "eci_score",
         "evaluate",
+        "evaluate_retrieval",
+        "probe",
         "score",
+        "train",
+        "validate",
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eci.ablation import Ablation, AblationSettings
-    from eci.api import ablate, compare, score
+    from eci.api import ablate, compare, probe, score
     from eci.association import Measures
     from eci.comparison import Comparison
     from eci.datasets import ReadOptions
@@ -25,9 +25,18 @@ if TYPE_CHECKING:
     )
     from eci.metrics import eci_score, evaluate
     from eci.models.sentence_transformer import ModelOptions
+    from eci.probed import ProbeResult
+    from eci.probing import ProbeSettings
     from eci.results import Estimate, ScoreResult, SourceResult
     from eci.settings import Settings
+    from eci.training.settings import TrainSettings
+    from eci.training.train import train
     from eci.types import Encoder
+    from eci.validation.evaluation import Evaluation, evaluate_retrieval
+    from eci.validation.experiment import Experiment
+    from eci.validation.findings import Outcome
+    from eci.validation.judged import JudgedCollection
+    from eci.validation.running import validate
 
 _WHERE = {
     "Ablation": "eci.ablation",
@@ -39,20 +48,31 @@ _WHERE = {
     "Encoder": "eci.types",
     "EncoderError": "eci.errors",
     "Estimate": "eci.results",
+    "Evaluation": "eci.validation.evaluation",
+    "Experiment": "eci.validation.experiment",
+    "JudgedCollection": "eci.validation.judged",
     "LayoutError": "eci.errors",
     "Measures": "eci.association",
     "MissingDependency": "eci.errors",
     "ModelOptions": "eci.models.sentence_transformer",
+    "Outcome": "eci.validation.findings",
     "OutputError": "eci.errors",
+    "ProbeResult": "eci.probed",
+    "ProbeSettings": "eci.probing",
     "ReadOptions": "eci.datasets",
     "ScoreResult": "eci.results",
     "Settings": "eci.settings",
     "SourceResult": "eci.results",
+    "TrainSettings": "eci.training.settings",
     "ablate": "eci.api",
     "compare": "eci.api",
     "eci_score": "eci.metrics",
     "evaluate": "eci.metrics",
+    "evaluate_retrieval": "eci.validation.evaluation",
+    "probe": "eci.api",
     "score": "eci.api",
+    "train": "eci.training.train",
+    "validate": "eci.validation.running",
 }
 
 __all__ = [
@@ -65,20 +85,31 @@ __all__ = [
     "Encoder",
     "EncoderError",
     "Estimate",
+    "Evaluation",
+    "Experiment",
+    "JudgedCollection",
     "LayoutError",
     "Measures",
     "MissingDependency",
     "ModelOptions",
+    "Outcome",
     "OutputError",
+    "ProbeResult",
+    "ProbeSettings",
     "ReadOptions",
     "ScoreResult",
     "Settings",
     "SourceResult",
+    "TrainSettings",
     "ablate",
     "compare",
     "eci_score",
     "evaluate",
+    "evaluate_retrieval",
+    "probe",
     "score",
+    "train",
+    "validate",
 ]
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eci import scoring
+from eci import probing, scoring
 from eci.ablation import Ablation, AblationSettings, Remembering
 from eci.association import Measures
 from eci.comparison import Comparison
@@ -23,11 +23,13 @@ from eci.examples import CHOICES, Examples
 from eci.models import bundled
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
+from eci.probed import ProbeResult
+from eci.probing import ProbeSettings
 from eci.results import ScoreResult, listed
 from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent
 
-__all__ = ["ablate", "compare", "prepared_encoder", "score"]
+__all__ = ["ablate", "compare", "prepared_encoder", "probe", "score"]
 
 
 def score(
@@ -153,6 +155,41 @@ def ablate(
     return found
 
 
+def probe(
+    rows: Any,
+    encoder: str | Encoder = bundled.NAME,
+    *,
+    settings: ProbeSettings | None = None,
+    reading: ReadOptions | None = None,
+    loading: ModelOptions | None = None,
+    cache: bool | str | Path = True,
+    progress: Progress = silent,
+) -> ProbeResult:
+    """Train a linear map on frozen vectors with each source, and try it on held-out queries.
+
+    Parameters
+    ----------
+    rows, encoder, reading, loading, cache, progress
+        As in `score`. Documents of ``reading.candidates`` are ranked beside those of the rows.
+    settings : ProbeSettings, optional
+
+    Returns
+    -------
+    ProbeResult
+        Best source first.
+
+    Raises
+    ------
+    EciError
+        As in `score`; or there are too few queries to hold any out.
+    """
+    task = _Task.of(rows, reading, loading, cache, progress)
+    with prepared_encoder(encoder, loading, cache, progress) as ready:
+        found = probing.probe(task.examples, ready, settings, progress, task.corpora)
+    task.tell(found)
+    return found
+
+
 @dataclass(frozen=True)
 class _Task:
     """Rows that were read, and how encoders are to be loaded for them."""
@@ -224,6 +261,11 @@ class _Task:
     def result(self, encoder: Encoder, settings: Settings, progress: Progress) -> ScoreResult:
         """The result with everything that is needed to obtain it again."""
         found = scoring.score(self.examples, encoder, settings, progress, self.corpora)
+        self.tell(found)
+        return found
+
+    def tell(self, found: ScoreResult | ProbeResult) -> None:
+        """Add to a result where its rows came from, and what they were read and the model loaded with."""
         found.settings["reading"] = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in asdict(self.reading).items()
@@ -234,7 +276,6 @@ class _Task:
             "python": platform.python_version(),
             **{name: version(name) for name in ("eci", "numpy", "pyarrow")},
         }
-        return found
 
 
 def _several(encoders: str | Encoder | Sequence[str | Encoder]) -> list[str | Encoder]:

@@ -184,7 +184,9 @@ def pearson(a: Floats, b: Floats) -> float:
     """
     one, two = (values - values.mean() for values in (a, b))
     scale = math.sqrt(float((one**2).sum() * (two**2).sum()))
-    return float((one * two).sum() / scale) if len(a) > 2 and scale > 0 else math.nan
+    # What a mean of equal values leaves need not be 0: twelve times 0.1.
+    constant = len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0
+    return math.nan if constant or scale == 0 else float((one * two).sum() / scale)
 
 
 def association_text(measures: Measures, found: Sequence[Association]) -> str:

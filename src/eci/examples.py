@@ -235,7 +235,7 @@ class _Interner:
         self.teacher.append(np.where(np.repeat(judged, self.negatives[-1].lengths), scores, np.nan))
 
     def _query(self, query_id: str | None, query: str) -> int:
-        key = _digest(b"id:" + query_id.encode() if query_id is not None else b"text:" + query.encode())
+        key = query_key(query_id, query)
         number = self.query_numbers.setdefault(key, len(self.queries))
         if number == len(self.queries):
             self.queries.append(query)
@@ -287,6 +287,11 @@ class _Interner:
             teacher=teacher[chosen],
             rows=len(query),
         )
+
+
+def query_key(query_id: str | None, query: str) -> bytes:
+    """Digest of a query's identity: of its id, or of its text where it has none; of `Examples.keys`."""
+    return _digest(b"id:" + query_id.encode() if query_id is not None else b"text:" + query.encode())
 
 
 def document_texts(documents: pa.StructArray) -> pa.Array:

@@ -13,7 +13,20 @@ import click
 
 from eci.errors import EciError
 
-_COMMANDS = ("mine", "filter", "mix", "score", "ablate", "demo", "convert", "cache")
+_COMMANDS = (
+    "mine",
+    "filter",
+    "mix",
+    "score",
+    "ablate",
+    "probe",
+    "train",
+    "evaluate",
+    "validate",
+    "demo",
+    "convert",
+    "cache",
+)
 
 
 class _Commands(click.Group):

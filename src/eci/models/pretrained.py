@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +102,26 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     return context
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers, which shows one for each file of weights, and no warnings.
+
+    One of these lists weights that do not fit: of a model that is cut to its first layers, all the others.
+    A user who asked transformers for more than warnings goes on getting it.
+    """
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.ERROR if verbosity == logging.WARNING else verbosity)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def digest_weights(model: Any) -> str:
     """A digest of all parameters and buffers of a ``torch.nn.Module``."""
     import torch
@@ -137,22 +157,17 @@ def versions() -> dict[str, str]:
 def _load(path: str, kind: Kind, arguments: dict[str, Any]) -> Any:
     try:
         import sentence_transformers
-        from transformers.utils import logging
     except ImportError as error:
         raise MissingDependency(kind.what, "sentence-transformers", "encode") from error
     _refuse_absent(arguments.get("device"))
-    shows_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        return getattr(sentence_transformers, kind.constructor)(path, **arguments)
+        with quiet():
+            return getattr(sentence_transformers, kind.constructor)(path, **arguments)
     except Exception as error:
         raise EncoderError(
             f"The model {path!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). "
             "Expected a folder or a hub name that sentence-transformers can load."
         ) from error
-    finally:
-        if shows_bars:
-            logging.enable_progress_bar()
 
 
 def _refuse_absent(device: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,8 +31,9 @@ class ModelOptions:
     precision : {"auto", "float32", "bfloat16"}
         ``auto`` is bfloat16 on GPUs and CPUs that compute in it, else float32. bfloat16 is automatic
         mixed precision: weights, sums and similarities stay float32.
-    device, revision, truncate_dim, trust_remote_code, prompts
-        As in ``sentence_transformers.SentenceTransformer``.
+    device, revision, truncate_dim, trust_remote_code, prompts, config_kwargs, model_kwargs
+        As in ``sentence_transformers.SentenceTransformer``: ``config_kwargs={"num_hidden_layers": 3}`` keeps
+        the first layers of a model.
     max_seq_length : int, optional
         Tokens read of each text; the model's own limit when None.
     """
@@ -43,6 +44,8 @@ class ModelOptions:
     truncate_dim: int | None = None
     trust_remote_code: bool = False
     prompts: dict[str, str] | None = None
+    config_kwargs: dict[str, Any] | None = None
+    model_kwargs: dict[str, Any] | None = None
     max_seq_length: int | None = None
 
 
@@ -55,9 +58,17 @@ class SentenceTransformerEncoder:
     name : str
         How results call the model.
     precision : {"auto", "float32", "bfloat16"}
+    changes : mapping, optional
+        What was loaded otherwise than the model's own configuration says.
     """
 
-    def __init__(self, model: Any, name: str, precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        precision: Precision = "auto",
+        changes: Mapping[str, Any] | None = None,
+    ) -> None:
         if model.similarity_fn_name not in (None, "cosine", "dot"):
             raise EncoderError(
                 f"{name} compares by {model.similarity_fn_name!r}; metrics here are cosines. "
@@ -67,6 +78,7 @@ class SentenceTransformerEncoder:
         self.name = name
         self.precision = pretrained.resolve_precision(precision, model.device.type)
         self.weights = pretrained.digest_weights(model)
+        self.changes = dict(changes or {})
         self.batch_tokens = token_bound(model.device.type)
 
     @classmethod
@@ -92,7 +104,9 @@ class SentenceTransformerEncoder:
         model = pretrained.load_named(str(bundled.find()) if default else name, _KIND, arguments)
         if options.max_seq_length is not None:
             model.max_seq_length = options.max_seq_length
-        return cls(model, bundled.NAME if default else pretrained.shown_name(name), options.precision)
+        changes = {key: value for key, value in arguments.items() if key in ("config_kwargs", "model_kwargs")}
+        shown = bundled.NAME if default else pretrained.shown_name(name)
+        return cls(model, shown, options.precision, changes)
 
     def plan(self, texts: Sequence[str]) -> list[Integers]:
         """Batches of indices into `texts`: longest first, each at most `batch_tokens` when padded."""
@@ -144,6 +158,7 @@ class SentenceTransformerEncoder:
             "truncate_dim": self.model.truncate_dim,
             "precision": self.precision,
             "versions": pretrained.versions(),
+            **self.changes,
         }
 
     @property

@@ -1,0 +1,139 @@
+"""``eci probe``: a linear adapter on frozen vectors, trained with each source, tried on held-out queries."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eci.cli.options import loading_options, reading_options, result_option
+
+if TYPE_CHECKING:
+    from eci.datasets import ReadOptions
+    from eci.models.sentence_transformer import ModelOptions
+    from eci.probed import ProbeResult
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--encoder",
+    default="all-MiniLM-L6-v2",
+    show_default=True,
+    metavar="MODEL",
+    help="Frozen model: a folder, a hub name, or 'hashing' (no weights, for trying out).",
+)
+@reading_options
+@click.option(
+    "--candidates",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A corpus whose documents are ranked too, beside those of the rows; each is embedded.",
+)
+@click.option(
+    "--hard-negatives",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    metavar="H",
+    help="Negatives of a source drawn for a query, anew each epoch.",
+)
+@click.option("--batch", type=click.IntRange(2), default=32, show_default=True, help="Queries of a batch.")
+@click.option(
+    "--temperature", type=click.FloatRange(0.002, 100), default=0.05, show_default=True, help="τ of the loss."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=4000,
+    show_default=True,
+    metavar="N",
+    help="Most queries, drawn at random.",
+)
+@click.option(
+    "--pool",
+    type=click.IntRange(1),
+    default=20_000,
+    show_default=True,
+    metavar="N",
+    help="Most documents that are ranked: all positives, others drawn.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings that are averaged."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first of them.")
+@loading_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@result_option
+def probe(
+    *,
+    files: tuple[str, ...],
+    encoder: str,
+    reading: ReadOptions,
+    candidates: Path | None,
+    loading: ModelOptions,
+    cache: bool,
+    as_json: bool,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Train a small adapter with the negatives of each source in FILE..., and say which help.
+
+    The encoder stays frozen: a linear map on its vectors is trained with each source, and with in-batch
+    negatives alone, on part of the labelled queries, and ranks documents for the others. FILE as in score.
+
+    \b
+    Examples:
+      eci probe bm25.jsonl dense.jsonl
+      eci probe train.jsonl --candidates corpus.jsonl --hard-negatives 8 -o probe.json
+    """  # noqa: D301
+    from eci import api
+    from eci.atomic import atomic_path
+    from eci.cli.progress import StderrProgress
+    from eci.probing import ProbeSettings
+
+    settings = ProbeSettings(**options)
+    # Opened first: a place that cannot be written to is told before the work, not after it.
+    with atomic_path(output) if output else nullcontext() as temporary, StderrProgress() as progress:
+        found = api.probe(
+            list(files),
+            encoder,
+            settings=settings,
+            reading=replace(reading, candidates=candidates),
+            loading=loading,
+            cache=cache,
+            progress=progress,
+        )
+        found.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
+        if temporary is not None:
+            temporary.write_text(found.to_json() + "\n", encoding="utf-8")
+    click.echo(found.to_json() if as_json else _described(found))
+
+
+def _described(result: ProbeResult) -> str:
+    """The result for a person."""
+    from eci.probed import signed
+    from eci.results import count
+
+    data, settings, encoder = result.data, result.settings, result.encoder
+    head = (
+        f"{count(data['probed'], 'query')} held out in {settings['folds']} folds, "
+        f"{count(settings['seeds'], 'seed')}, "
+        f"{data['pool']:,} documents ranked; encoder {encoder['name']} "
+        f"({encoder.get('precision', 'unknown precision')})"
+    )
+    told = sorted({(entry["rate"], entry["epochs"]) for entry in result.chosen})
+    chosen = ", ".join(f"{rate:g} for {epochs} epochs" for rate, epochs in told)
+    foot = (
+        f"In-batch negatives alone bring {signed(result.none.gain)} to the untrained encoder; by them the "
+        f"learning rate was chosen: {chosen}."
+    )
+    lines = [f"! {text}" for text in result.warnings] + [f"· {text}" for text in data["notes"]]
+    return "\n\n".join(
+        [head, result.table(), f"{result.verdict}\n{foot}", *(["\n".join(lines)] if lines else [])]
+    )

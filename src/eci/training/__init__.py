@@ -1,0 +1,1 @@
+"""Fine-tuning on sources of hard negatives, with the trainer of sentence-transformers."""

@@ -1,0 +1,1 @@
+"""Whether what metrics say of negatives comes true in training: train, evaluate, compare."""

@@ -1,0 +1,294 @@
+"""Cells of source × seed × collection: each trained, evaluated and kept in one file."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import platform
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eci.atomic import atomic_path, held
+from eci.datasets import ReadOptions, read
+from eci.directions import drawn_order
+from eci.errors import DataError, OutputError
+from eci.examples import Examples
+from eci.models.loading import prepared_encoder
+from eci.models.sentence_transformer import SentenceTransformerEncoder
+from eci.ragged import Ragged
+from eci.training.finetune import Run, Trained, Training, finetune
+from eci.training.rows import Drawing, TrainingRows
+from eci.types import Flags, Progress, silent
+from eci.validation.evaluation import Evaluation, evaluate_retrieval
+from eci.validation.experiment import NONE, CollectionPlan, Experiment, expanded
+from eci.validation.judged import JudgedCollection
+from eci.validation.sources import digest_of, settled, sources_made
+
+SCHEMA = "eci.cell/1"
+UNTRAINED = "untrained"
+TEST, DEV = "test", "dev"
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run and its evaluation.
+
+    Parameters
+    ----------
+    source : str
+        ``none`` for in-batch negatives alone, ``untrained`` for no training.
+    training, rows : Training, Drawing
+        With the seed of the cell.
+    on : str
+        ``test``; or ``dev``: trained without the held-out queries, and evaluated on these.
+    """
+
+    source: str
+    training: Training
+    rows: Drawing
+    on: str = TEST
+
+
+class Bench:
+    """One collection of an experiment with its sources, and the cells that belong to it.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    plan : CollectionPlan
+    folder : Path
+        Of the whole experiment.
+    device : str, optional
+        Where models are trained and evaluated.
+    progress : Progress
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        plan: CollectionPlan,
+        folder: Path,
+        *,
+        device: str | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        self.experiment, self.plan, self.folder = experiment, plan, folder
+        self._device, self._progress = device, progress
+        self.sources = sources_made(experiment.sources, plan, folder / "sources" / plan.name, progress)
+
+    def missing(self) -> list[Cell]:
+        """Cells that are still to be run: those of the tuning first, for the others need its choice."""
+        tuning = [cell for cells in self._tuning().values() for cell in cells if not self.kept(cell)]
+        return tuning or [cell for cell in self.table() if not self.kept(cell)]
+
+    def table(self) -> list[Cell]:
+        """The cells of the table, seed by seed, with the settings that tuning chose."""
+        chosen = self.chosen
+        found = [self.cell(UNTRAINED, 0, {})]
+        for seed in self.experiment.seeds:
+            found += [self.cell(source, seed, chosen) for source in (NONE, *self.sources)]
+        return found
+
+    def cell(self, source: str, seed: int, chosen: Mapping[str, Any], on: str = TEST) -> Cell:
+        """A cell with some settings in the place of those of the experiment."""
+        training, rows = self.experiment.training, self.experiment.rows
+        return Cell(
+            source,
+            replace(training, seed=seed, **{key: chosen[key] for key in chosen if hasattr(training, key)}),
+            replace(rows, seed=seed, **{key: chosen[key] for key in chosen if hasattr(rows, key)}),
+            on,
+        )
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The best settings of the grid: by nDCG@10 of ``none`` on held-out queries, mean over the seeds."""
+        tried = self.tried
+        return dict(max(tried, key=lambda entry: entry["nDCG@10"])["settings"]) if tried else {}
+
+    @property
+    def tried(self) -> list[dict[str, Any]]:
+        """Every combination of the grid that has been run, and what it gave."""
+        found = []
+        for values, cells in self._tuning().items():
+            kept = [entry for entry in map(self.kept, cells) if entry]
+            if len(kept) == len(cells):
+                scores = [entry["tests"][DEV]["measures"]["nDCG@10"]["value"] for entry in kept]
+                settings = dict(zip(self._grid, values, strict=True))
+                found.append({"settings": settings, "nDCG@10": float(np.mean(scores)), "seeds": scores})
+        return found
+
+    def _tuning(self) -> dict[tuple[Any, ...], list[Cell]]:
+        """The cells of each combination of the grid."""
+        seeds = self.experiment.tuning.seeds if self.experiment.tuning else ()
+        return {
+            values: [self.cell(NONE, seed, dict(zip(self._grid, values, strict=True)), DEV) for seed in seeds]
+            for values in (itertools.product(*self._grid.values()) if self._grid else ())
+        }
+
+    @property
+    def _grid(self) -> dict[str, list[Any]]:
+        return self.experiment.tuning.grid if self.experiment.tuning else {}
+
+    def path(self, cell: Cell) -> Path:
+        """The file of a cell: its name tells everything that decides the figures."""
+        experiment, untrained = self.experiment, cell.source == UNTRAINED
+        told = [
+            settled(experiment.model),
+            self.model_digest,
+            None if untrained else [settled(cell.training), settled(cell.rows)],
+            self.sources[cell.source][1] if cell.source in self.sources else cell.source,
+            experiment.hard_negatives if cell.source in self.sources else 0,
+            [self.plan.split, self.plan.queries, [test.files for test in self._tests.values()]],
+            experiment.tuning.dev if cell.on == DEV and experiment.tuning else None,
+            *([settled(experiment.stopping)] if experiment.stopping and not untrained else []),
+        ]
+        name = f"{cell.source}-s{cell.training.seed}-{cell.on}-{digest_of(told)}.json"
+        return self.folder / "cells" / self.plan.name / name
+
+    def kept(self, cell: Cell) -> dict[str, Any] | None:
+        """What a cell gave, if it has been run."""
+        path = self.path(cell)
+        if not path.exists():
+            return None
+        found: dict[str, Any] = orjson.loads(path.read_bytes())
+        return found
+
+    def run(self, cell: Cell) -> dict[str, Any] | None:
+        """Train, evaluate and keep a cell; None if another run is at it."""
+        path = self.path(cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.parent / f".{path.name}.lock"
+        with suppress(OutputError), held(lock, path):
+            kept = self.kept(cell)
+            if kept is None:
+                kept = self._ran(cell, lock / "trainer")
+                with atomic_path(path) as temporary:
+                    temporary.write_bytes(orjson.dumps(kept) + b"\n")
+            return kept
+        return None
+
+    def unseen(self, test: str) -> Flags:
+        """Test queries none of whose relevant documents is a positive of a query that is trained on.
+
+        By the text of the documents; of shape (n,), in the order of the judgements.
+        """
+        judged = self._tests[test]
+        trained = self.examples.positives.take(np.flatnonzero(self.used)).values
+        known = {self.examples.documents[place] for place in np.unique(trained).tolist()}
+        relevant = [[name for name, grade in grades.items() if grade > 0] for grades in judged.qrels.values()]
+        asked = pa.array([name for names in relevant for name in names], pa.large_string())
+        places = pc.index_in(asked, judged.documents.ids).fill_null(-1).to_numpy(zero_copy_only=False)
+        texts = judged.documents.shown(np.maximum(places, 0))
+        seen = np.array([text in known for text in texts]) & (places >= 0)
+        lengths = np.array([len(names) for names in relevant], dtype=np.int64)
+        return np.asarray(Ragged.from_lengths(seen.astype(np.int64), lengths).sums() == 0)
+
+    def _ran(self, cell: Cell, scratch: Path) -> dict[str, Any]:
+        model = self._loaded()
+        trained: dict[str, Any] = {"rows": 0, "steps": 0, "seconds": 0.0}
+        if cell.source != UNTRAINED:
+            trained = asdict(self._finetuned(model, cell, scratch))
+        began = time.perf_counter()
+        with prepared_encoder(model, cache=False) as encoder:
+            tests = self._tests if cell.on != DEV else {DEV: self._dev}
+            found = {name: evaluate_retrieval(encoder, test) for name, test in tests.items()}
+        return {
+            "schema": SCHEMA,
+            "experiment": self.experiment.name,
+            "collection": self.plan.name,
+            **asdict(cell),
+            "hard_negatives": self.experiment.hard_negatives if cell.source in self.sources else 0,
+            "model": asdict(self.experiment.model),
+            "trained": trained,
+            "seconds": {"training": trained["seconds"], "evaluation": time.perf_counter() - began},
+            "tests": {name: _told(entry) for name, entry in found.items()},
+            "versions": versions(),
+        }
+
+    def _finetuned(self, model: Any, cell: Cell, scratch: Path) -> Trained:
+        wanted = {} if cell.source == NONE else {cell.source: self.experiment.hard_negatives}
+        stopping, queries = self.experiment.stopping, self.used
+        if cell.on == DEV:
+            queries = queries & ~self.held_out
+        if stopping:
+            queries = queries & ~stopping.held_out(self.examples)
+        rows = TrainingRows.of(self.examples, wanted, cell.rows).keep(queries)
+        return finetune(model, self.examples, rows, cell.training, scratch, Run(stopping))
+
+    def _loaded(self) -> Any:
+        plan = self.experiment.model
+        return SentenceTransformerEncoder.load(plan.name, plan.options(self._device)).model
+
+    @cached_property
+    def model_digest(self) -> str:
+        """A digest of the weights that every cell starts from."""
+        plan = self.experiment.model
+        return SentenceTransformerEncoder.load(plan.name, plan.options(self._device)).weights
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The rows of all sources."""
+        paths = [path for path, _ in self.sources.values()]
+        return Examples.from_batches(read(paths, ReadOptions()))
+
+    @cached_property
+    def used(self) -> Flags:
+        """Queries that are trained on, of shape (Q,)."""
+        size = len(self.examples.queries)
+        found = np.zeros(size, dtype=np.bool_)
+        found[drawn_order(self.examples.keys, 0)[: self.plan.queries or size]] = True
+        return found
+
+    @cached_property
+    def held_out(self) -> Flags:
+        """Queries that tuning holds out, of shape (Q,)."""
+        share = self.experiment.tuning.dev if self.experiment.tuning else 0.0
+        order = [query for query in drawn_order(self.examples.keys, 0).tolist() if self.used[query]]
+        found = np.zeros(len(self.used), dtype=np.bool_)
+        found[order[: math.ceil(share * len(order))]] = True
+        return found
+
+    @cached_property
+    def _tests(self) -> dict[str, JudgedCollection]:
+        found: dict[str, JudgedCollection] = {}
+        for plan in self.plan.tests:
+            test = JudgedCollection.read(expanded(plan.path), plan.split)
+            if test.name in found:
+                raise DataError(f"{self.plan.name}: evaluated twice on {test.name}. Name each test set once.")
+            found[test.name] = test
+        return found
+
+    @cached_property
+    def _dev(self) -> JudgedCollection:
+        whole = JudgedCollection.read(expanded(self.plan.path), self.plan.split)
+        return whole.only([self.examples.labels[query] for query in np.flatnonzero(self.held_out).tolist()])
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides what training gives."""
+    names = ("eci", "torch", "transformers", "sentence-transformers")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _told(found: Evaluation) -> dict[str, Any]:
+    """An evaluation without what is the same in every cell."""
+    return {
+        "queries": found.queries,
+        "measures": {name: asdict(value) for name, value in found.measures.items()},
+        "per_query": {
+            name: [round(value, _DIGITS) for value in values.values()]
+            for name, values in found.per_query.items()
+        },
+    }

@@ -1,0 +1,158 @@
+"""What metrics say of the sources of an experiment, and what it cost them to say it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from eci import api
+from eci.ablation import Remembering
+from eci.atomic import atomic_path
+from eci.metrics import LOWER_IS_BETTER
+from eci.models.sentence_transformer import ModelOptions
+from eci.probed import ProbeResult
+from eci.probing import ProbeSettings, probe
+from eci.results import ScoreResult
+from eci.settings import Settings
+from eci.types import Encoder, Progress, silent
+from eci.validation.agreement import MetricValues
+from eci.validation.cells import Bench
+from eci.validation.experiment import NONE, TARGET
+from eci.validation.sources import digest_of, settled
+
+SCHEMA = "eci.scores/1"
+
+# N = 0 gives 0 by definition; of the others those have an opinion that in-batch negatives were measured by.
+_ZERO = ("capacity", "eci", "eci_query", "eci_mean_margin", "arithmetic", "eci_sem", "eci_sem_trace")
+_GAINS = ("alignment_gain", "alignment_dot_gain")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The sources of a collection under one encoder.
+
+    Parameters
+    ----------
+    encoder : str
+        ``target`` for the model that is trained.
+    score : ScoreResult
+    probe : ProbeResult
+    seconds : dict of str to float
+        ``embedding`` of every text, none of them cached, ``score`` and ``probe`` beside it.
+    """
+
+    encoder: str
+    score: ScoreResult
+    probe: ProbeResult
+    seconds: Mapping[str, float]
+
+    def metrics(self) -> list[MetricValues]:
+        """Every metric by source, with what it says of ``none``."""
+        result, cost = self.score, self.seconds["embedding"] + self.seconds["score"]
+        verdicts = {effect["source"]: effect["verdict"] for effect in result.effects}
+        without = result.data["alignment"]["none"]
+        found = []
+        for name in result.sources[0].values:
+            values = {entry.source: entry.values[name].value for entry in result.sources}
+            if name in _ZERO or name in _GAINS:
+                values[NONE] = 0.0
+            elif name in without:
+                values[NONE] = without[name]["value"]
+            told = verdicts if name == "alignment_gain" else {}
+            if all(map(math.isnan, values.values())):
+                continue
+            found.append(MetricValues(name, values, name not in LOWER_IS_BETTER, told, cost))
+        probed = {entry.source: entry for entry in self.probe.sources}
+        told = {label: entry.verdict for label, entry in probed.items()}
+        values = {label: entry.ndcg.value for label, entry in probed.items()}
+        values[NONE] = self.probe.none.ndcg.value
+        cost = self.seconds["embedding"] + self.seconds["probe"]
+        return [*found, MetricValues("probe", values, True, told, cost)]
+
+
+def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
+    """Score the sources of a collection, or read what an earlier run kept.
+
+    Parameters
+    ----------
+    bench : Bench
+    encoder : str
+        ``target``, or a name as for ``eci score --encoder``.
+    progress : Progress
+    """
+    plan = bench.experiment.model
+    name, loading = (plan.name, plan.options()) if encoder == TARGET else (encoder, ModelOptions())
+    told = [
+        name,
+        settled(plan) if encoder == TARGET else None,
+        [digest for _, digest in bench.sources.values()],
+        bench.plan.queries,
+    ]
+    stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
+    path = bench.folder / "scores" / f"{stem}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(orjson.dumps(_measured(bench, name, loading, progress)) + b"\n")
+    kept = orjson.loads(path.read_bytes())
+    return Scored(
+        encoder,
+        ScoreResult.from_json(json.dumps(kept["score"])),
+        ProbeResult.from_json(json.dumps(kept["probe"])),
+        kept["seconds"],
+    )
+
+
+def _measured(bench: Bench, name: str, loading: ModelOptions, progress: Progress) -> dict[str, Any]:
+    """Score and probe, with what they took; no vector is taken from a cache."""
+    paths, queries = [path for path, _ in bench.sources.values()], bench.plan.queries
+    with api.prepared_encoder(name, loading, False, progress) as ready:
+        timed = _Timed(ready)
+        # The probe gets the vectors that scoring asked for; both draw the same queries.
+        encoder, began = Remembering(timed), time.perf_counter()
+        score = api.score(paths, encoder, settings=Settings(sample=queries), progress=progress)
+        score_took, embedding = time.perf_counter() - began, timed.seconds
+        began = time.perf_counter()
+        probed = probe(bench.examples, encoder, ProbeSettings(sample=queries or 4000), progress=progress)
+        probe_took = time.perf_counter() - began
+    seconds = {
+        "embedding": embedding,
+        "score": score_took - embedding,
+        "probe": probe_took - (timed.seconds - embedding),
+    }
+    return {
+        "schema": SCHEMA,
+        "seconds": seconds,
+        "score": score.to_dict(),
+        "probe": probed.to_dict(),
+    }
+
+
+class _Timed:
+    """An encoder that knows how long it has worked."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.seconds = 0.0
+
+    def encode_query(self, texts: Sequence[str]) -> Any:
+        return self._took(self._encoder.encode_query, texts)
+
+    def encode_document(self, texts: Sequence[str]) -> Any:
+        return self._took(self._encoder.encode_document, texts)
+
+    def describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = getattr(self._encoder, "describe", dict)()
+        return found
+
+    def _took(self, function: Any, texts: Sequence[str]) -> Any:
+        began = time.perf_counter()
+        vectors = function(texts)
+        self.seconds += time.perf_counter() - began
+        return vectors
