@@ -15,8 +15,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## mine and score negatives for Python's own docstrings
 	$(BIN)/eci demo --output demo
 
+# A process for each core, which keeps to it: two that share theirs take longer than one after the other.
 test: install test-numpy  ## all tests that need neither a hub nor a GPU
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The metrics promise to run where nothing but numpy is installed.
 test-numpy:

@@ -291,3 +291,12 @@ def test_rows_without_any_negative_are_refused():
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(EciError, match=message):
         Settings(**settings)
+
+
+def test_shortcuts_are_left_out_on_request_and_nothing_else_changes():
+    rows = make_rows(60)
+    whole = score(examples_of(rows), ENCODER).to_dict()
+    without = score(examples_of(rows), ENCODER, Settings(shortcuts=False)).to_dict()
+    assert len(whole["shortcuts"]) == 1
+    assert without["shortcuts"] == []
+    assert without["sources"] == whole["sources"]

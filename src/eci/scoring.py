@@ -80,7 +80,7 @@ def score(
         decision,
         seed=settings.seed,
         confidence=settings.confidence,
-        shortcuts=tuple(scorer.shortcuts(progress)),
+        shortcuts=tuple(scorer.shortcuts(progress)) if settings.shortcuts else (),
         provenance={
             "encoder": {**described, "target": settings.target or described["name"]},
             "settings": _settings_record(settings, scores),

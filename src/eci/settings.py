@@ -46,6 +46,8 @@ class Settings:
     fixed_n_by : {"top", "sample"}
         The first of the row, which is by rank where a miner wrote it; of a hybrid that puts one list after
         the other these are the first of its first part. Or a draw by `seed`, whatever the order of the rows.
+    shortcuts : bool
+        Whether to compare the sources two by two for shortcuts: seconds a pair, so minutes for many sources.
     """
 
     metric: str = "eci"
@@ -59,6 +61,7 @@ class Settings:
     tokenizer: Tokens = "words"
     fixed_n: int | None = None
     fixed_n_by: Choice = "top"
+    shortcuts: bool = True
 
     def __post_init__(self) -> None:
         if self.metric not in metrics.NAMES:

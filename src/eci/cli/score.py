@@ -49,6 +49,12 @@ if TYPE_CHECKING:
     help="Keep the first N of each row, which a miner wrote by rank (of a hybrid: of its first part), or "
     "draw N by --seed.  [default: top]",
 )
+@click.option(
+    "--shortcuts/--no-shortcuts",
+    default=True,
+    show_default=True,
+    help="Compare the sources two by two for shortcuts; takes seconds for each pair.",
+)
 @loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @result_option
@@ -113,4 +119,5 @@ def _settings(scoring: dict[str, Any], options: dict[str, Any]) -> Settings:
         until_decided=options["until"] == "decided",
         fixed_n=options["fixed_n"],
         fixed_n_by=options["fixed_n_by"] or "top",
+        shortcuts=options["shortcuts"],
     )

@@ -116,7 +116,9 @@ def _measured(bench: Bench, name: str, loading: ModelOptions, progress: Progress
         timed = _Timed(ready)
         # The probe gets the vectors that scoring asked for; both draw the same queries.
         encoder, began = Remembering(timed), time.perf_counter()
-        score = api.score(paths, encoder, settings=Settings(sample=queries), progress=progress)
+        score = api.score(
+            paths, encoder, settings=Settings(sample=queries, shortcuts=False), progress=progress
+        )
         score_took, embedding = time.perf_counter() - began, timed.seconds
         began = time.perf_counter()
         probed = probe(bench.examples, encoder, ProbeSettings(sample=queries or 4000), progress=progress)
