@@ -221,7 +221,11 @@ def test_draws_spread_as_queries_and_seeds_do():
 
 
 def test_estimate_passes_over_undefined_draws():
-    assert estimate(np.array([1.0, 0.0, math.nan, 2.0])) == Estimate(1.0, 0.05, 1.95)
+    drawn = np.concatenate([np.linspace(0.0, 2.0, 95), np.full(5, math.nan)])
+    assert estimate(np.array([1.0, *drawn])) == Estimate(1.0, pytest.approx(0.05), pytest.approx(1.95))
+    # Of more than 5 % nobody knows where they would be.
+    found = estimate(np.array([1.0, *drawn[1:]]))
+    assert (found.value, math.isnan(found.low), math.isnan(found.high)) == (1.0, True, True)
     assert math.isnan(estimate(np.array([1.0, math.nan])).low)
     assert math.isnan(estimate(np.array([math.nan, 1.0])).high)
 
@@ -684,6 +688,32 @@ def test_text_has_every_table_and_its_columns_in_line(agreement):
         assert max(map(span, rows)) == span(lines[rule])
     best = next(line for line in blocks[2].split("\n") if line.startswith("perfect"))
     assert best.split()[:3] == ["perfect", "5", "+1.00"]
+
+
+def test_two_sources_have_tau_and_no_interval_of_it():
+    """It is −1 or 1, and undefined where they tie: its draws would say "+1.00 … +1.00"."""
+    two = {"sources": ("a", "b", "none"), "scores": scores([0.5, 0.4, 0.45])}
+    found = agree(
+        trained(**two),
+        [MetricValues("eci", {"a": 2.0, "b": 1.0}), MetricValues("capacity", {"a": 1.0, "b": 2.0})],
+        draws=50,
+    )
+    assert (found["eci"].kendall.value, found["capacity"].kendall.value) == (1.0, -1.0)
+    for figure in (
+        found["eci"].kendall,
+        found["eci"].kendall_gain,
+        found.ceiling.others,
+        found.ceiling.pairs,
+    ):
+        assert not math.isnan(figure.value)
+        assert math.isnan(figure.low)
+        assert math.isnan(figure.high)
+    # Of three, none among them, there are orders between.
+    assert not math.isnan(found.ceiling_with_none.others.low)
+    text = agreement_text(found)
+    assert "+1.00 … +1.00" not in text.split("\n\n")[2]
+    assert "of 0 that know nothing" not in text
+    assert "No metric has r, p or an interval of τ: these take three sources" in text
 
 
 def test_text_of_the_summary(agreements):

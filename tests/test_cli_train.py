@@ -80,7 +80,9 @@ def test_model_and_rows_options_arrive():
         ("--guide m", "--guide belongs to --loss gist"),
         ("--entropy 0.1", "--generated LABEL adds"),
         ("--evaluate-every 5", "--evaluate-every belongs to --dev"),
-        ("--dev 0.1 --checkpoint-every 5", "give --evaluate-every alone"),
+        ("--dev 0.1 --checkpoint-every 5", "--dev holds out queries, .* --evaluate-every instead of --check"),
+        ("--patience 2 --checkpoint-every 5", "--patience holds out queries, and every evaluation on them"),
+        ("--preset paper --checkpoint-every 3", "--preset paper holds out queries, and every evaluation on"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(words, told):

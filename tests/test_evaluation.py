@@ -168,6 +168,14 @@ def test_json_round_trip(collection):
     assert "over 1 queries" in repr(found)
 
 
+@pytest.mark.parametrize("name", ["nDCG@0", "P@0", "R@-1", "RR(cutoff=0)", "AP(rel=2)@0"])
+def test_cutoffs_below_1_are_refused_before_they_end_the_interpreter(name):
+    with pytest.raises(
+        EciError, match=r"looks at no document\. Give a cutoff of at least 1|is not a measure"
+    ):
+        measuring.parse([name])
+
+
 @pytest.mark.parametrize("text", ['{"schema": "eci.score/1"}', "[]", '{"schema": "eci.evaluation/1"}'])
 def test_other_json_is_refused(text):
     with pytest.raises(ValueError, match="schema"):
@@ -239,6 +247,49 @@ def test_command_refuses(folder, monkeypatch, capsys, arguments, code, message):
     found, out, err = run_cli(monkeypatch, capsys, "evaluate", str(folder), *given)
     assert (found, out) == (code, "")
     assert message in err
+
+
+def refused(monkeypatch, capsys, folder, *words):
+    """What is told of a command that must not have searched."""
+
+    def searched(*_, **__):
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("eci.validation.retrieval.search", searched)
+    monkeypatch.setattr("eci.models.loading.prepared_encoder", searched)
+    code, out, err = run_cli(monkeypatch, capsys, "evaluate", str(folder), *words)
+    assert out == ""
+    return code, " ".join(err.split())
+
+
+def test_runs_that_would_be_one_file_are_refused_before_a_search(folder, tmp_path, monkeypatch, capsys):
+    there = tmp_path / "runs"
+    words = ["--model", "a b", "--model", "x", "--model", "a-b", "--runs-to", str(there)]
+    code, err = refused(monkeypatch, capsys, folder, *words)
+    assert code == 2
+    assert "The runs of 'a b' and 'a-b' would be one file" in err
+    assert not there.exists()
+    there.mkdir()
+    run = there / "hashing.trec"
+    run.write_text("q0 d0 1\n")
+    words = ["--model", "hashing", "--run", str(run), "--runs-to", str(there)]
+    code, err = refused(monkeypatch, capsys, folder, *words)
+    assert code == 2
+    assert "is given as --run, and would be replaced" in err
+    assert run.read_text() == "q0 d0 1\n"
+
+
+def test_a_place_for_runs_that_cannot_be_is_told_before_a_search(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    words = ["--model", "hashing", "--runs-to"]
+    code, err = refused(monkeypatch, capsys, folder, *words, str(tmp_path / "file" / "runs"))
+    assert code == 1
+    assert f"{tmp_path}/file is a file, and runs go into a folder. Give another --runs-to" in err
+    assert refused(monkeypatch, capsys, folder, *words, str(tmp_path / "file"))[0] == 2
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    code, err = refused(monkeypatch, capsys, folder, *words, str(tmp_path / "a" / "b"))
+    assert code == 1
+    assert f"{tmp_path} may not be written to" in err
 
 
 def test_cranfield_keeps_answers_that_share_a_number_with_their_query(data):

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
 pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 
+from eci.directions import drawn_order
 from eci.errors import DataError, EciError, MissingDependency, OutputError
 from eci.models.pretrained import digest_weights
 from eci.training.checkpoints import Checkpoints, Figures
@@ -221,6 +222,61 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(examples, tm
     with pytest.raises(EciError, match=r"the loss of step \d+ is (nan|inf)\. Try a smaller learning rate"):
         tuned(examples, tmp_path, training)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_seed_orders_the_same_rows_otherwise_and_drops_others_out(examples, tmp_path):
+    drawn = TrainingRows.of(examples, {"bm25": 2}, Drawing())
+
+    def weights(seed, dropout, batch_size):
+        training = Training(batch_size=batch_size, learning_rate=1e-3, precision="float32", seed=seed)
+        model = tiny_bert(dropout=dropout)
+        finetune(model, examples, drawn, training, tmp_path / "model")
+        return digest_weights(model)
+
+    # Without dropout nothing but the order can differ.
+    assert weights(1, 0.0, 8) == weights(1, 0.0, 8) != weights(2, 0.0, 8)
+    assert weights(1, 0.1, 8) != weights(2, 0.1, 8)
+
+
+def test_warmup_changes_the_weights_as_its_share_does(examples, tmp_path):
+    found = []
+    for warmup in (0.0, 0.5, 1.0):
+        training = Training(batch_size=8, learning_rate=1e-3, warmup=warmup, precision="float32", seed=1)
+        found.append(tuned(examples, tmp_path, training)[0])
+    before, *moved = (
+        np.concatenate([each.detach().numpy().ravel() for each in model.parameters()])
+        for model in (tiny_bert(), *found)
+    )
+    lengths = [float(np.linalg.norm(after - before)) for after in moved]
+    assert len({digest_weights(model) for model in found}) == 3
+    # Steps while the rate rises are shorter than those of the full rate.
+    assert lengths[0] > lengths[2]
+
+
+def test_queries_are_held_out_of_those_that_may_be_and_otherwise_than_a_comparison_draws(examples):
+    may = np.arange(len(examples.queries)) % 2 == 0
+    found = Stopping(0.25).held_out(examples, may)
+    assert found.sum() == math.ceil(0.25 * may.sum())
+    assert not (found & ~may).any()
+    everything = Stopping(0.25).held_out(examples)
+    assert np.array_equal(everything, Stopping(0.25).held_out(examples, np.ones_like(may)))
+    first = np.zeros_like(may)
+    first[drawn_order(examples.keys, 0)[: everything.sum()]] = True
+    assert not np.array_equal(everything, first)
+    with pytest.raises(DataError, match="1 of 1 queries would be held out"):
+        Stopping(0.25).held_out(examples, np.arange(len(may)) == 3)
+
+
+def test_a_run_evaluates_on_the_queries_that_it_is_given(examples, tmp_path):
+    given = np.zeros(len(examples.queries), dtype=bool)
+    given[[3, 5, 8]] = True
+    drawn = TrainingRows.of(examples, {"bm25": 2}, Drawing()).keep(~given)
+    run = Run(Stopping(every=3), held_out=given)
+    done = finetune(tiny_bert(), examples, drawn, FAST, tmp_path / "model", run)
+    assert dict(done.dev)[0] == pytest.approx(ndcg(tiny_bert(), examples, [3, 5, 8]), abs=1e-6)
+    nobody = Run(Stopping(), held_out=np.zeros_like(given))
+    with pytest.raises(DataError, match="no query is held out to evaluate on"):
+        finetune(tiny_bert(), examples, drawn, FAST, tmp_path / "model", nobody)
 
 
 def test_nothing_to_train_on(examples, tmp_path):

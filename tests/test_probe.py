@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eci import probing
 from eci.directions import drawn_order
 from eci.errors import EciError, EncoderError
 from eci.examples import Examples
@@ -17,6 +18,7 @@ from eci.intervals import Jackknife
 from eci.metrics import alignment, probe
 from eci.metrics.probe import (
     Choice,
+    Grid,
     Plan,
     Task,
     Tried,
@@ -247,7 +249,7 @@ def test_nothing_of_a_held_out_query_reaches_its_own_map():
     second = tried(task, folds, changed, Plan(batch=8), choices, 3).ndcg
     assert np.array_equal(first[held], second[held])
     assert not np.array_equal(first[~held], second[~held])
-    grid = (0.01, 0.3), (1, 3)
+    grid = Grid((0.01, 0.3), (1, 3))
     swapped = task.queries.copy()
     swapped[held] = -swapped[held]
     picked, unmoved = (
@@ -259,7 +261,7 @@ def test_nothing_of_a_held_out_query_reaches_its_own_map():
 def test_the_choice_is_what_in_batch_negatives_reach_on_the_other_folds():
     task, _, folds = scene(9, queries=60)
     grid, plan, none = ((0.02, 0.5), (1, 3)), Plan(batch=8), ragged([[]] * 60)
-    found = chosen(task, folds, plan, grid, 4)
+    found = chosen(task, folds, plan, Grid(*grid), 4)
     assert sorted(found) == [0, 1, 2, 3, 4]
     for fold in (0, 3):
         reached = {}
@@ -283,8 +285,28 @@ def test_what_a_fold_itself_would_choose_does_not_count(monkeypatch):
         "ndcg",
         lambda epoch, task, rows: np.where(folds[rows] == 2, 1.0 * (epoch == 1), 0.1 * (epoch == 3)),
     )
-    found = chosen(task, folds, Plan(), ((0.1,), (1, 3)), 0)
+    found = chosen(task, folds, Plan(), Grid((0.1,), (1, 3)), 0)
     assert {fold: choice.epochs for fold, choice in found.items()} == {0: 1, 1: 1, 2: 3, 3: 1, 4: 1}
+
+
+def test_queries_with_a_positive_that_is_one_in_training_do_not_choose(monkeypatch):
+    """Long training remembers documents, and short training finds others: by all queries, long is best."""
+    owners = [[number] for number in range(30)] + [[30], [30], [31], [31]] * 10
+    task = Task(np.ones((70, 2)), np.ones((32, 2)), ragged(owners), np.arange(32))
+    folds = np.arange(70) % 5
+    monkeypatch.setattr(probe, "trained", lambda *given: iter(np.arange(1, given[4].epochs + 1)))
+    monkeypatch.setattr(
+        probe, "ndcg", lambda epoch, task, rows: np.where(rows < 30, 1.0 * (epoch == 1), 1.0 * (epoch == 3))
+    )
+    for unseen, epochs in ((False, 3), (True, 1)):
+        found = chosen(task, folds, Plan(), Grid((0.1,), (1, 3), unseen), 0)
+        assert {choice.epochs for choice in found.values()} == {epochs}
+
+
+def test_unseen_queries_choose_where_they_are_enough(monkeypatch, world, found):
+    assert found.data["chosen_by"] == "unseen"
+    monkeypatch.setattr(probing, "_FEWEST_UNSEEN", 200)
+    assert probe_rows(examples_of(world.rows), world, QUICK).data["chosen_by"] == "all"
 
 
 def test_unseen_queries_share_no_positive_with_another_fold():
@@ -365,7 +387,11 @@ def test_negatives_that_teach_help_and_planted_positives_hurt(found):
         "Beyond in-batch negatives alone topical helps; planted hurts. topical comes first, ahead of every "
         "other source."
     )
-    assert found.warnings == ()
+    # This world is learnt best by training for long, and `QUICK` allows little.
+    assert [re.sub(r" chosen, .*", "", told) for told in found.warnings] == [
+        "In 5 of 5 folds the learning rate",
+        "In 5 of 5 folds the number of epochs",
+    ]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -664,6 +690,35 @@ def test_cautions(result, message):
     assert re.search(message, told), told
 
 
+@pytest.mark.parametrize(
+    ("grids", "chosen_ones", "told"),
+    [
+        ({"rates": (0.1, 0.3, 1.0), "epochs": (2, 4, 8)}, [(0.3, 4)] * 5, []),
+        (
+            {"rates": (0.1, 0.3, 1.0), "epochs": (2, 4, 8)},
+            [(1.0, 4)] * 3 + [(0.3, 2)] * 2,
+            ["In 3 of 5 folds the learning rate chosen, 1, is the largest of those tried: a larger one may"],
+        ),
+        (
+            {"rates": (0.1, 0.3), "epochs": (2, 4)},
+            [(0.1, 4)] * 5,
+            [
+                "In 5 of 5 folds the learning rate chosen, 0.1, is the smallest of those tried: a smaller one",
+                "In 5 of 5 folds the number of epochs chosen, 4, is the largest of those tried: a larger one",
+            ],
+        ),
+        # Where there is nothing to choose from, the user has chosen.
+        ({"rates": (0.1,), "epochs": (2,)}, [(0.1, 2)] * 5, []),
+    ],
+)
+def test_choices_at_the_edge_of_the_grid_are_told(grids, chosen_ones, told):
+    picked = tuple({"fold": fold, "rate": r, "epochs": e} for fold, (r, e) in enumerate(chosen_ones))
+    result = replace(result_of(source("none", 0.5, 0.1)), chosen=picked, settings=grids)
+    found = list(cautions(result))
+    assert len(found) == len(told)
+    assert all(text.startswith(begin) for text, begin in zip(found, told, strict=True))
+
+
 def test_nothing_to_be_careful_of():
     assert not list(cautions(result_of(source("none", 0.5, 0.1), [source("a", 0.6, 0.1)])))
 
@@ -689,7 +744,7 @@ def test_the_command_prints_a_table_and_writes_the_result(monkeypatch, capsys, t
     assert out.startswith("60 queries held out in 5 folds, 1 seed, ")
     assert "gain over none" in out
     assert "Beyond in-batch negatives alone " in out
-    assert "by them the learning rate was chosen" in " ".join(out.split())
+    assert "by them the learning rate was chosen, on all queries: " in " ".join(out.split())
     assert "! Only 60 queries" in out
     assert "choosing the learning rate" in err
     result = ProbeResult.from_json(written.read_text())

@@ -11,15 +11,16 @@ pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not i
 pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 
 from eci.datasets import ReadOptions, from_object, read
-from eci.errors import EciError, OutputError
+from eci.errors import EciError, EncoderError, OutputError
 from eci.models.pretrained import digest_weights
 from eci.training.card import ModelCard
-from eci.training.finetune import Stopping, Training
+from eci.training.finetune import Stopping, Trained, Training
+from eci.training.result import TrainResult
 from eci.training.rows import Drawing
 from eci.training.settings import TrainSettings
 from eci.training.train import train
 from fakes import make_rows
-from tiny_bert import one_thread, saved_bert, tiny_bert  # noqa: F401
+from tiny_bert import one_thread, saved_bert, static_model, tiny_bert  # noqa: F401
 
 FAST = Training(batch_size=8, learning_rate=1e-3, precision="float32", seed=1)
 
@@ -144,6 +145,70 @@ def test_only_a_model_of_ours_is_replaced(tmp_path):
     first = asked(rows(), tmp_path / "out")
     second = asked(rows(), tmp_path / "out", sources=("none",))
     assert loaded(tmp_path / "out").weights == second.told["weights_blake2b"] != first.told["weights_blake2b"]
+
+
+def test_the_model_that_is_replaced_is_named_before_and_after(tmp_path):
+    stages = []
+
+    def progress(stage, *_):
+        stages.append(stage)
+
+    first = asked(rows(), tmp_path / "out", progress)
+    assert first.replaced == ""
+    assert not any("replaced" in told for told in (*first.table().splitlines()[1:], *stages))
+    second = asked(rows(), tmp_path / "out", progress, sources=("none",))
+    assert second.replaced == "tiny-bert fine-tuned on bm25"
+    told = stages.index("to be replaced at the end: tiny-bert fine-tuned on bm25")
+    assert stages[told + 1 :].count("training steps") == second.trained.steps
+    assert second.table().splitlines()[-1] == "· it replaced tiny-bert fine-tuned on bm25, which was there"
+    # What a model tells of itself does not depend on what lay there before it.
+    assert "replaced" not in (tmp_path / "out" / "eci.json").read_text()
+    (tmp_path / "out" / "eci.json").write_text('{"schema": "eci.train/1"}')
+    assert asked(rows(), tmp_path / "out").replaced == "a model fine-tuned on unknown sources"
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "remedy"),
+    [
+        (1, {}, "Give more rows"),
+        (4, {"training": Training(batch_size=1, precision="float32")}, "Give larger batches"),
+    ],
+)
+def test_rows_with_nothing_to_contrast_are_told(tmp_path, made, settings, remedy):
+    done = asked(rows(made), tmp_path / "out", sources=("none",), **settings)
+    assert done.told["weights_blake2b"] == done.told["model"]["weights_blake2b"]
+    assert done.told["notes"][0].startswith("nothing was learnt: rows without hard negatives")
+    assert done.told["notes"][0].endswith(remedy)
+    other = asked(rows(made, bm25=3), tmp_path / "other", sources=("bm25",), **settings)
+    assert other.told["weights_blake2b"] != other.told["model"]["weights_blake2b"]
+    assert not any("nothing was learnt" in note for note in other.told["notes"])
+
+
+def test_a_small_loss_is_told_from_none(tmp_path):
+    made = {"model": {"name": "m"}, "sources": ["a"], "rows": {"rows": 2, "queries": 2}, "notes": []}
+    for loss, shown in ((0.0, "0.0000"), (3.21e-5, "3.2e-05"), (0.0123, "0.0123"), (2.5, "2.5000")):
+        assert TrainResult(tmp_path, Trained(2, 1, 1.0, loss), made).table().endswith(f"mean loss {shown}")
+
+
+def test_a_model_without_a_limit_of_tokens_is_told(tmp_path):
+    static = static_model()
+    static.save_pretrained(str(tmp_path / "static"))
+    for training, message in (
+        (Training(max_seq_length=5), "StaticEmbedding, on which .* reads texts whole.* Leave out --max-seq"),
+        (
+            Training(loss="cached-mnrl"),
+            "the loss cached-mnrl cannot train this model: .* Choose another loss",
+        ),
+    ):
+        for model in (static, str(tmp_path / "static")):
+            with pytest.raises(EncoderError, match=message):
+                train(
+                    from_object(rows(), ReadOptions()),
+                    tmp_path / "out",
+                    model=model,
+                    settings=TrainSettings(("bm25",), training=training),
+                )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

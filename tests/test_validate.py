@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -15,8 +16,8 @@ pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 pytest.importorskip("ir_measures", reason="the extra 'validate' is not installed")
 pytest.importorskip("bm25s", reason="the extra 'mine' is not installed")
 
-from eci.validation.cells import UNTRAINED, Bench
-from eci.validation.experiment import NONE, Experiment
+from eci.validation.cells import Bench
+from eci.validation.experiment import NONE, UNTRAINED, Experiment
 from eci.validation.running import validate
 
 
@@ -40,7 +41,7 @@ def beir(folder, queries=60, documents=150, seed=0):
     return folder
 
 
-def tiny_model(folder):
+def tiny_model(folder, seed=0):
     """A trainable model of word vectors in a folder; the encoder to fine-tune, in milliseconds."""
     from sentence_transformers import SentenceTransformer
 
@@ -55,7 +56,7 @@ def tiny_model(folder):
     words = ["[UNK]", "[PAD]", *WORDS, *map(str, range(10_000))]
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     weights = rng.standard_normal((len(words), 24)).astype(np.float32)
     SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu").save(
         str(folder)
@@ -426,5 +427,300 @@ def test_early_stopping_holds_queries_out_of_every_cell(home, tmp_path):
     experiment = replace(plan, sources=plan.sources[:1], stopping=Stopping(share=0.25, patience=1, every=1))
     bench = Bench(experiment, experiment.collections[0], tmp_path / "out")
     found = bench.run(bench.cell("random", 1, {}))
-    assert found["trained"]["rows"] == 2 * 30
+    assert bench.stopping.sum() == 8
+    assert not (bench.stopping & bench.held_out).any()
+    assert found["trained"]["rows"] == 2 * 32
     assert found["trained"]["best"] == max(found["trained"]["dev"][1:], key=lambda entry: entry[1])[0]
+
+
+def plan_with(home, folder, *changes):
+    """The plan with some of its text replaced, in a file."""
+    text = (home / "plan.toml").read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path = folder / "plan.toml"
+    path.write_text(text)
+    return path
+
+
+GRID = "grid = { learning_rate = [0.01, 0.05] }"
+TRAINING, ROWS, SEEDS = "[training]\n", "[rows]\n", "seeds = [1, 2]\n"
+ONE = 'path = "$HERE/one"\n'
+REFUSED = {
+    "training.batch_size: .*valid integer, got '2'": ("batch_size = 8", 'batch_size = "2"'),
+    "training.batch_size: .*, got 8.5": ("batch_size = 8", "batch_size = 8.5"),
+    "seeds.0: .*got True": (SEEDS, "seeds = [true]\n"),
+    "1979-05-27 is a date": (SEEDS, "seeds = [1979-05-27]\n"),
+    r"training: batch_size is at least 1, got -8\.": ("batch_size = 8", "batch_size = -8"),
+    r"rows: rows and positives are 0 or more, got -2": ("rows = 2", "rows = -2"),
+    r"stopping: the share .* got 2\.0": (ROWS, "[stopping]\nshare = 2.0\n[rows]\n"),
+    "stopping.share: .*valid number": (ROWS, '[stopping]\nshare = "0.1"\n[rows]\n'),
+    "training: seed is the cell's": (TRAINING, "[training]\nseed = 0\n"),
+    "rows: seed is the cell's": (ROWS, "[rows]\nseed = 7\n"),
+    "training: generated needs two sources": (TRAINING, '[training]\ngenerated = ["bm25"]\n'),
+    "training: entropy weighs": (TRAINING, "[training]\nentropy = 0.1\n"),
+    "training: gist needs a guide": (TRAINING, '[training]\nloss = "gist"\n'),
+    "hard_negatives: is at least 1, got 0": (SEEDS, SEEDS + "hard_negatives = 0\n"),
+    "seeds: a seed is a whole number .* got -1": (SEEDS, "seeds = [-1]\n"),
+    "seeds: a seed is .* to 4294967295, got 4294967296": (SEEDS, f"seeds = [{2**32}]\n"),
+    "tuning.seeds: there are none": ("dev = 0.25", "dev = 0.25\nseeds = []"),
+    "tuning.seeds: 3 stands there twice": ("dev = 0.25", "dev = 0.25\nseeds = [3, 3]"),
+    "tuning: dev, .* between 0 and 1, got 1.0": ("dev = 0.25", "dev = 1"),
+    "tuning: dev, .* got 0.0": ("dev = 0.25", "dev = 0.0"),
+    "tuning: dev, .* got nan": ("dev = 0.25", "dev = nan"),
+    "tuning.grid: learning_rate has no values": (GRID, "grid = { learning_rate = [] }"),
+    "tuning.grid: has nothing to try": (GRID, "grid = {}"),
+    "tuning.grid.learning_rate: .*got 'fast'": (GRID, 'grid = { learning_rate = [0.01, "fast"] }'),
+    "tuning.grid.batch_size: .*valid integer, got 0.5": (GRID, "grid = { batch_size = [0.5] }"),
+    "tuning.grid: learning_rate is above 0, got -1": (GRID, "grid = { learning_rate = [0.01, -1] }"),
+    "tuning.grid: rows and positives": (GRID, "grid = { positives = [1, -1] }"),
+    "tuning.grid: gist needs a guide": (GRID, 'grid = { loss = ["mnrl", "gist"] }'),
+    "tuning.grid: seed is no field .* that can be tuned.*batch_size": (GRID, "grid = { seed = [1] }"),
+    "tuning.grid: generated is no field": (GRID, 'grid = { generated = [["bm25"]] }'),
+    "model: max_seq_length is at least 1, got 0": (TRAINING, "max_seq_length = 0\n[training]\n"),
+    "judges: hashing stands there twice": ('["hashing"]', '["hashing", "hashing"]'),
+    "judges: target is the model of the plan": ('["hashing"]', '["target"]'),
+    "sources: untrained is always there": ('name = "random"', 'name = "untrained"'),
+    "sources: random: make cannot be split into words, no closing quotation": (
+        '"mine random -k 4"',
+        '"mine random \'-k 4"',
+    ),
+    "sources: random: share goes with 'into'": ('make = "mine random', 'share = 0.1\nmake = "mine random'),
+    "collections: one: queries is at least 1, got 0": (ONE, ONE + "queries = 0\n"),
+    "collections: one: is evaluated on the split it is trained on, 'test' of one": (
+        ONE,
+        ONE + 'split = "test"\n',
+    ),
+    "trained on, 'train' of one": (ONE, ONE + 'test = [{ path = "$HERE/one/", split = "train" }]\n'),
+    "collections: one: evaluated twice on one": (
+        ONE,
+        ONE + 'test = [{ path = "$HERE/one" }, { path = "elsewhere/one" }]\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("told", REFUSED)
+def test_an_entry_out_of_its_range_is_refused_with_its_place(home, tmp_path, told):
+    path = plan_with(home, tmp_path, REFUSED[told])
+    with pytest.raises(DataError, match=told) as error:
+        Experiment.read(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_wrong_types_of_all_tables_are_told_at_once(home, tmp_path):
+    path = plan_with(home, tmp_path, ("batch_size = 8", 'batch_size = "8"'), ("dev = 0.25", 'dev = "0.25"'))
+    with pytest.raises(DataError, match=r"training.batch_size: .*; tuning.dev: "):
+        Experiment.read(path)
+
+
+def test_whole_numbers_stand_for_floats_and_arrays_for_tuples(home, tmp_path):
+    changes = (
+        ("learning_rate = 0.01\n", "learning_rate = 0.01\nepochs = 2\n"),
+        (GRID, "grid = { epochs = [1] }"),
+    )
+    found = Experiment.read(plan_with(home, tmp_path, *changes))
+    assert isinstance(found.training.epochs, float)
+    assert found.seeds == (1, 2)
+    assert found.tuning.grid == {"epochs": [1]}
+
+
+def test_combinations_of_the_grid_are_checked_with_what_the_plan_sets(home, tmp_path):
+    guided = (TRAINING, '[training]\nloss = "gist"\nguide = "hashing"\n')
+    Experiment.read(plan_with(home, tmp_path, guided))
+    with pytest.raises(DataError, match=r"tuning.grid: gist needs a guide"):
+        Experiment.read(plan_with(home, tmp_path, guided, (GRID, 'grid = { loss = ["gist", "mnrl"] }')))
+
+
+def test_gist_with_several_negatives_is_refused_before_it_is_trained(home, tmp_path):
+    guided = (TRAINING, '[training]\nloss = "gist"\nguide = "hashing"\n')
+    several = (SEEDS, SEEDS + "hard_negatives = 2\n")
+    with pytest.raises(DataError, match="training: gist takes one hard negative in a row, .* is 2"):
+        Experiment.read(plan_with(home, tmp_path, guided, several))
+
+
+ABSENT = {
+    r"collections: one: .*two: a BEIR collection has corpus.jsonl": (ONE, 'path = "$HERE/two"\n'),
+    r"collections: one: .*has no split 'dev'. It has: test, train": (ONE, ONE + 'split = "dev"\n'),
+    r"collections: one: .*has no split 'dev'": (
+        ONE,
+        ONE + 'test = [{ path = "$HERE/one", split = "dev" }]\n',
+    ),
+    r"collections: one: \$NOWHERE/x: \$NOWHERE is not set": (ONE, 'path = "$NOWHERE/x"\n'),
+    r"is evaluated on the split it is trained on, 'train' of one": (
+        ONE,
+        ONE + 'test = [{ path = "$HERE/../$BASE/one", split = "train" }]\n',
+    ),
+    r"sources: random: .*mine-one.jsonl: no such file": (
+        'make = "mine random -k 4"',
+        'rows = "$HERE/mine-{collection}.jsonl"',
+    ),
+    r"sources: random: make = 'mine nothing -k 4': there is no miner 'nothing'. Known: random, bm25": (
+        '"mine random',
+        '"mine nothing',
+    ),
+    r"make = 'mine': lacks a miner": ('"mine random -k 4"', '"mine"'),
+    r"sources: random: make = 'mine random -k 4 --kk 2': No such option.*--kk": (
+        '"mine random -k 4"',
+        '"mine random -k 4 --kk 2"',
+    ),
+    r"make = 'mine random': Missing option '-k'": ('"mine random -k 4"', '"mine random"'),
+    r"make = 'mine random -k 0': Invalid value for '-k'": ('"mine random -k 4"', '"mine random -k 0"'),
+    r"No such option.*--help": ('"mine random -k 4"', '"mine random --help"'),
+    r"mines the collection of the plan": ('"mine random -k 4"', '"mine random other/ -k 4"'),
+    r"-o is what the plan decides": ('"mine random -k 4"', '"mine random -k 4 -o x.parquet"'),
+    r"--to, --split is what the plan decides": (
+        '"mine random -k 4"',
+        '"mine random -k 4 --split test --to triplet"',
+    ),
+    r"--label is what the plan decides": ("mode budget -k 4", "mode budget -k 4 --label both"),
+    r"sources: bm25\+random: .*: dense is no source further up; these are random, bm25": (
+        "mix bm25 random",
+        "mix bm25 dense",
+    ),
+    r"planted is no source further up": ("mix bm25 random", "mix bm25 planted"),
+    r"bm25 is also the name of a source": ("--mode budget", "--sources bm25 --mode budget"),
+    r"Missing option '--mode'. Choose from: union, concat, budget\n$": ("--mode budget", ""),
+}
+
+
+@pytest.mark.parametrize("told", ABSENT)
+@pytest.mark.parametrize("check", [("--check",), ()])
+def test_what_is_not_there_is_told_before_anything_is_made(home, tmp_path, monkeypatch, capsys, told, check):
+    monkeypatch.setenv("BASE", home.name)
+    path = plan_with(home, tmp_path, ABSENT[told])
+    out = tmp_path / "out"
+    code, printed, err = run_cli(monkeypatch, capsys, "validate", str(path), "-o", str(out), *check)
+    assert (code, printed) == (1, "")
+    assert err.startswith(f"Error: {path}: ")
+    assert re.search(told, err), err
+    assert not out.exists()
+
+
+def test_a_checked_experiment_is_the_experiment(home):
+    experiment = Experiment.read(home / "plan.toml")
+    assert experiment.checked() is experiment
+
+
+def test_a_folder_under_two_names_is_one_test_set(home, tmp_path):
+    (tmp_path / "link").symlink_to(home / "one")
+    tests = f'test = [{{ path = "$HERE/one" }}, {{ path = "{tmp_path}/link" }}]\n'
+    experiment = Experiment.read(plan_with(home, tmp_path, (ONE, ONE + tests)))
+    with pytest.raises(DataError, match="evaluated twice on one, by the name of the folder"):
+        experiment.checked()
+
+
+def rows_of(done, source, seed=1, **settings):
+    experiment, folder, _ = done
+    bench = Bench(replace(experiment, **settings), experiment.collections[0], folder)
+    return bench, bench.rows(bench.cell(source, seed, {}))
+
+
+def test_a_cell_trains_on_the_negatives_of_its_source_and_on_all_train_queries(done):
+    bench, rows = rows_of(done, "bm25", hard_negatives=2)
+    lists = bench.examples.negatives.keep(bench.examples.source == bench.examples.sources.index("bm25"))
+    assert [part.lengths.tolist() for part in rows.negatives] == [[2] * len(rows)]
+    for row, query in enumerate(rows.query.tolist()):
+        assert set(rows.negatives[0][row]) <= set(lists[query])
+    assert len(set(rows.query.tolist())) == 40
+    assert rows_of(done, NONE)[1].negatives == ()
+
+
+def test_seeds_draw_other_negatives(done):
+    one, two = (rows_of(done, "bm25", seed)[1].negatives[0].values.tolist() for seed in (1, 2))
+    assert one != two
+
+
+def test_losses_of_sources_differ_for_their_negatives_do(done):
+    losses = {source: of(done, source, 1)["loss"] for source in (NONE, "random", "bm25", "planted")}
+    assert len(set(losses.values())) == 4
+    assert losses[NONE] < losses["random"] < losses["bm25"]
+
+
+def test_more_negatives_than_any_list_has_are_refused(done):
+    with pytest.raises(DataError, match=r"one: a row has 9 negatives .* no query has more than 4 of bm25"):
+        rows_of(done, "bm25", hard_negatives=9)
+
+
+def test_other_weights_and_other_training_queries_make_other_cells(done, home, tmp_path):
+    experiment, folder, _ = done
+    plan = experiment.collections[0]
+    bench = Bench(experiment, plan, folder)
+    names = {bench.path(bench.cell(NONE, 1, {})).name}
+    other = tiny_model(tmp_path / "model", seed=1)
+    changed = Bench(replace(experiment, model=replace(experiment.model, name=str(other))), plan, folder)
+    names.add(changed.path(changed.cell(NONE, 1, {})).name)
+    fewer = Bench(experiment, replace(plan, queries=12), folder)
+    names.add(fewer.path(fewer.cell(NONE, 1, {})).name)
+    assert len(names) == 3
+
+
+def test_a_source_more_changes_no_name_of_the_others(done):
+    experiment, folder, _ = done
+    plan = experiment.collections[0]
+    fewer = Bench(replace(experiment, sources=experiment.sources[:2]), plan, folder)
+    whole = Bench(experiment, plan, folder)
+    for source in (NONE, "random", "bm25"):
+        assert fewer.path(fewer.cell(source, 1, {})) == whole.path(whole.cell(source, 1, {}))
+
+
+def test_a_cell_that_is_cut_off_is_moved_aside_and_run_again(done, tmp_path):
+    experiment, folder, _ = done
+    copied = tmp_path / "out"
+    shutil.copytree(folder, copied)
+    plan = experiment.collections[0]
+    bench = Bench(experiment, plan, copied)
+    cell = bench.cell(NONE, 1, bench.chosen)
+    path = bench.path(cell)
+    whole = json.loads(path.read_text())
+    path.write_text(path.read_text()[:100])
+    again = Bench(experiment, plan, copied)
+    assert again.missing() == [cell]
+    assert path.with_suffix(".bad").exists()
+    assert again.run(cell)["tests"] == whole["tests"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_told(done, tmp_path, monkeypatch):
+    from eci.errors import OutputError
+
+    experiment, folder, _ = done
+    copied = tmp_path / "out"
+    shutil.copytree(folder, copied)
+    bench = Bench(experiment, experiment.collections[0], copied)
+    cell = bench.cell(NONE, 1, bench.chosen)
+    bench.path(cell).unlink()
+    monkeypatch.setattr("eci.atomic.os.access", lambda *_: False)
+    with pytest.raises(OutputError, match="may not be written to"):
+        bench.run(cell)
+
+
+def test_rows_of_other_queries_are_refused(home, tmp_path):
+    from eci.validation.experiment import SourcePlan
+
+    row = {
+        "query": "without an id",
+        "positives": [{"text": "b"}],
+        "negatives": [{"source": "x", "text": "c"}],
+    }
+    (tmp_path / "one.jsonl").write_text(json.dumps(row) + "\n")
+    experiment = Experiment.read(home / "plan.toml")
+    source = SourcePlan("mine-own", rows=str(tmp_path / "one.jsonl"))
+    bench = Bench(replace(experiment, sources=(source,)), experiment.collections[0], tmp_path / "out")
+    with pytest.raises(
+        DataError, match=r"one: 1 queries of the sources are not in .*train.tsv, first 'without"
+    ):
+        _ = bench.examples
+
+
+def test_a_process_that_fails_ends_the_others_and_is_told(done, tmp_path):
+    experiment = replace(done[0], seeds=(1,), judges=(), tuning=None)
+    with pytest.raises(EciError, match="on nowhere: "):
+        validate(experiment, tmp_path / "out", devices=("cpu", "nowhere"))
+
+
+def test_planted_positives_are_dealt_as_often_as_they_were_planted(done):
+    bench, rows = rows_of(done, "planted")
+    right = [set(bench.examples.positives[query].tolist()) for query in rows.query.tolist()]
+    hits = [int(rows.negatives[0][row][0]) in right[row] for row in range(len(rows))]
+    # Half of each list of four; two rows a query deal two of four places.
+    assert 0.35 < sum(hits) / len(hits) < 0.65

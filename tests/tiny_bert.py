@@ -63,6 +63,25 @@ def tiny_bert(seed: int = 0, dropout: float = 0.1, prompts: dict[str, str] | Non
         return SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
 
 
+def static_model():
+    """A SentenceTransformer that looks words up: it has no limit of tokens, and batches of another form."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    try:
+        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    except ImportError:  # before version 6
+        from sentence_transformers.models import StaticEmbedding
+    words = ["[UNK]", *WORDS, *map(str, range(10))]
+    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    torch.manual_seed(0)
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu")
+
+
 @cache
 def saved_bert() -> str:
     """The same in a folder that is there until the tests end."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from eci.errors import OutputError
+from eci.errors import InUseError, OutputError
 
 try:
     import fcntl
@@ -91,8 +91,10 @@ def held(folder: Path, final: Path) -> Iterator[None]:
 
     Raises
     ------
+    InUseError
+        Another process holds it.
     OutputError
-        Another process holds it, or it cannot be made.
+        It cannot be made.
     """
     require_folder(final)
     folder.mkdir(exist_ok=True)
@@ -106,7 +108,7 @@ def held(folder: Path, final: Path) -> Iterator[None]:
             except OSError:
                 same = False
             if not same:
-                raise OutputError(
+                raise InUseError(
                     f"{final}: another run is writing it. Wait until it has ended, or choose another name."
                 )
         # Not before: an empty folder may be that of a run that has just begun.

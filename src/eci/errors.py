@@ -8,6 +8,7 @@
     ├── EncoderError        an encoder that cannot be loaded, is refused, or gave unusable vectors
     ├── CacheError          the embedding cache cannot be opened, read or written
     ├── OutputError         a result cannot be written
+    │   └── InUseError      another run is writing it
     └── MissingDependency   a package of an extra is not installed (also an ImportError)
 """
 
@@ -36,6 +37,10 @@ class CacheError(EciError):
 
 class OutputError(EciError):
     """A result cannot be written where it was asked for."""
+
+
+class InUseError(OutputError):
+    """Another run is writing the result."""
 
 
 class MissingDependency(EciError, ImportError):  # noqa: N818

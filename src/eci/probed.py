@@ -235,12 +235,32 @@ def cautions(result: ProbeResult) -> Iterator[str]:
         )
     if none.ndcg.value < _FLOOR:
         yield f"nDCG@10 is {none.ndcg.value:.3f}: hardly a positive is found, and little can be told."
+    yield from _edges(result)
     partial = [f"{entry.source} {entry.coverage:.1%}" for entry in result.sources if entry.coverage < 1]
     if partial:
         yield (
             f"Not every query has negatives of every source ({', '.join(partial)} of the queries): one "
             "without trains on in-batch negatives alone, which draws the gain towards 0."
         )
+
+
+def _edges(result: ProbeResult) -> Iterator[str]:
+    """Choices that would have gone beyond what there was to choose from."""
+    for key, noun, wider in (
+        ("rate", "learning rate", "rates"),
+        ("epochs", "number of epochs", "epochs"),
+    ):
+        grid = result.settings.get(wider, ())
+        if len(grid) < 2:
+            continue
+        for end, least in ((grid[0], "smallest"), (grid[-1], "largest")):
+            times = sum(entry[key] == end for entry in result.chosen)
+            if 2 * times > len(result.chosen):
+                yield (
+                    f"In {times} of {len(result.chosen)} folds the {noun} chosen, {end:g}, is the {least} of "
+                    f"those tried: a {'smaller' if least == 'smallest' else 'larger'} one may be better for "
+                    f"every source. Widen ProbeSettings({wider}=…)."
+                )
 
 
 def signed(estimate: Estimate) -> str:

@@ -33,6 +33,8 @@ from eci.types import Encoder, Flags, Floats, Integers, Progress, silent
 _FEWEST_GROUPS = 10
 # Two folds at a time are left out of what chooses the learning rate, and one more has to remain.
 _FEWEST_FOLDS = 3
+# With fewer queries that remember no document, all choose the learning rate: so few would choose by chance.
+_FEWEST_UNSEEN = 100
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -54,7 +56,8 @@ class ProbeSettings:
         τ.
     rates, epochs : tuple
         What the learning rate and the number of epochs are chosen from, ascending; see
-        ``eci.metrics.probe.Choice``.
+        ``eci.metrics.probe.Choice``. By the queries whose positives are none in training, where 100 or more
+        are so, else by all; ``data["chosen_by"]`` of the result says by which.
     folds : int
         Parts that the queries are held out in; each is a union of jackknife groups.
     seeds : int
@@ -136,7 +139,7 @@ def probe(
         )
     material = _Material.of(examples, encoder, settings, corpora or Corpora(), progress)
     started = time.perf_counter()
-    grid = settings.rates, settings.epochs
+    grid = core.Grid(settings.rates, settings.epochs, material.strangers)
     choices = core.chosen(material.task, material.folds, material.plan, grid, settings.seed, progress)
     choosing = time.perf_counter() - started
     lessons: list[_Lesson] = []
@@ -169,6 +172,7 @@ def probe(
             "embedded": material.embedded,
             "probed": len(material.groups),
             "unseen": int(material.unseen.sum()),
+            "chosen_by": "unseen" if material.strangers else "all",
             "pool": len(material.task.pool),
             "seconds_choosing": choosing,
             "notes": list(_notes(material, len(examples.queries), corpora or Corpora())),
@@ -204,6 +208,12 @@ class _Material:
     folds: Integers
     unseen: Flags
     embedded: dict[str, int]
+
+    @property
+    def strangers(self) -> bool:
+        """Whether so many are unseen that they choose the learning rate of every fold."""
+        others = (self.unseen & (self.folds != fold) for fold in np.unique(self.folds))
+        return min(int(of_fold.sum()) for of_fold in others) >= _FEWEST_UNSEEN
 
     @classmethod
     def of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.options import loading_options, result_option
-from eci.results import count, number, span
+from eci.results import count, listed, number, span
 
 if TYPE_CHECKING:
     from eci.models.sentence_transformer import ModelOptions
@@ -150,21 +151,41 @@ class _Asked:
         from eci.validation.retrieval import Run, search
 
         names = self._names()
+        files = self._files(names)
         # Read before anything is encoded: what is wrong with a file is told at once.
         read = [Run.read(path, collection) for path in self.files]
         searched = []
-        for model, name in zip(self.models, names, strict=False):
+        for place, (model, name) in enumerate(zip(self.models, names, strict=False)):
             with prepared_encoder(model, self.loading, self.cache, progress) as encoder:
                 run = search(encoder, collection, depth=depth, progress=progress)
             searched.append(replace(run, name=name))
-            if self.runs_to is not None:
-                self.runs_to.mkdir(parents=True, exist_ok=True)
-                # Names on the hub have a slash.
-                searched[-1].write(self.runs_to / f"{_UNFIT.sub('-', name)}.trec")
+            if files:
+                files[place].parent.mkdir(parents=True, exist_ok=True)
+                searched[-1].write(files[place])
         return [
             *searched,
             *(replace(run, name=name) for run, name in zip(read, names[len(searched) :], strict=True)),
         ]
+
+    def _files(self, names: Sequence[str]) -> list[Path]:
+        """Where the run of each model goes, refused before there is one; none if it goes nowhere."""
+        if self.runs_to is None:
+            return []
+        # Names on the hub have a slash.
+        found = [self.runs_to / f"{_UNFIT.sub('-', name)}.trec" for name in names[: len(self.models)]]
+        for file in found:
+            if found.count(file) > 1:
+                same = [name for name, other in zip(names, found, strict=False) if other == file]
+                raise click.UsageError(
+                    f"The runs of {listed([repr(name) for name in same])} would be one file, {file}. Give "
+                    "one of the models another name, as by a link to its folder, or evaluate it apart."
+                )
+            if file.resolve() in [path.resolve() for path in self.files]:
+                raise click.UsageError(
+                    f"{file} is given as --run, and would be replaced. Choose another --runs-to."
+                )
+        _require_writable(self.runs_to)
+        return found
 
     def _names(self) -> list[str]:
         """What to call each run, no two the same: short, unless that names two."""
@@ -178,6 +199,17 @@ class _Asked:
             if names.count(name) > 1:
                 raise click.UsageError(f"{name} is named twice: there is nothing to compare it with.")
         return names
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise an `OutputError` unless the folder is one, or can be made, and files in it."""
+    from eci.errors import OutputError
+
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: {there} is a file, and runs go into a folder. Give another --runs-to.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: {there} may not be written to. Give another --runs-to.")
 
 
 def _described(result: Evaluation | RunComparison) -> str:

@@ -129,9 +129,10 @@ def _described(result: ProbeResult) -> str:
     )
     told = sorted({(entry["rate"], entry["epochs"]) for entry in result.chosen})
     chosen = ", ".join(f"{rate:g} for {epochs} epochs" for rate, epochs in told)
+    by = "queries whose positives are none in training" if data["chosen_by"] == "unseen" else "all queries"
     foot = (
         f"In-batch negatives alone bring {signed(result.none.gain)} to the untrained encoder; by them the "
-        f"learning rate was chosen: {chosen}."
+        f"learning rate was chosen, on {by}: {chosen}."
     )
     lines = [f"! {text}" for text in result.warnings] + [f"· {text}" for text in data["notes"]]
     return "\n\n".join(

@@ -131,8 +131,8 @@ _BELONGS = {"mini_batch_size": ("loss", "cached-mnrl"), "guide": ("loss", "gist"
     "--checkpoint-every",
     type=click.IntRange(1),
     metavar="STEPS",
-    help="Steps that a killed run loses at most; with --dev those between evaluations. Default: a tenth of "
-    "the run.",
+    help="Steps that a killed run loses at most. Default: a tenth of the run. Where queries are held out, "
+    "--evaluate-every says it instead.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
 @click.option(
@@ -242,8 +242,10 @@ def _settings(context: click.Context, options: dict[str, Any]) -> TrainSettings:
     if dev is not None or patience is not None:
         stopping = Stopping(0.1 if dev is None else dev, patience or 3, every)
         if options["checkpoint_every"]:
+            asked = next((f"--{name}" for name in ("dev", "patience") if given(name)), "")
             raise click.UsageError(
-                "With --dev every evaluation is a checkpoint: give --evaluate-every alone."
+                f"{asked or '--preset ' + options['preset']} holds out queries, and every evaluation on them "
+                "is a checkpoint: give --evaluate-every instead of --checkpoint-every."
             )
     elif every is not None:
         raise click.UsageError("--evaluate-every belongs to --dev SHARE, the queries to evaluate on.")

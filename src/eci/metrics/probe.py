@@ -7,7 +7,8 @@ negatives of its whole batch, but for what another query brings and the query ha
 queries rank a pool of documents, and nDCG@10 says what W has learned.
 
 Folds of queries are held out in turn. Learning rate and epochs are chosen for each fold among the others,
-by what in-batch negatives alone reach there: never by a source, never on the queries held out.
+by what in-batch negatives alone reach there: never by a source, never on the queries held out. See `Grid` for
+which of the others count.
 
 Steps are those of Adam (Kingma & Ba 2015, algorithm 1) with one second moment for the whole of W, so that a
 step is about as long as the learning rate (Frobenius norm). Plain gradient steps would be longer for a source
@@ -236,13 +237,26 @@ def ndcg(weight: Vectors, task: Task, rows: Integers) -> Floats:
     return found
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What learning rate and epochs are chosen from, and by which queries.
+
+    Parameters
+    ----------
+    rates, epochs : sequence
+        Ascending.
+    unseen : bool
+        Only queries none of whose positives was one in training count: others gain by remembering documents,
+        the more the longer the training.
+    """
+
+    rates: Sequence[float]
+    epochs: Sequence[int]
+    unseen: bool = False
+
+
 def chosen(
-    task: Task,
-    folds: Integers,
-    plan: Plan,
-    grid: tuple[Sequence[float], Sequence[int]],
-    seed: int,
-    progress: Progress = silent,
+    task: Task, folds: Integers, plan: Plan, grid: Grid, seed: int, progress: Progress = silent
 ) -> dict[int, Choice]:
     """Learning rate and epochs for each fold, by in-batch negatives alone on the other folds.
 
@@ -255,19 +269,22 @@ def chosen(
     folds : ndarray of shape (Q,)
         At least three of them hold queries.
     plan : Plan
-    grid : pair of sequences
-        Learning rates, and numbers of epochs, ascending. Of equal choices the first is taken.
+    grid : Grid
+        Of equal choices the first is taken.
     seed : int
     progress : Progress
     """
     filled = np.unique(folds).tolist()
-    rates, lengths = grid
+    rates, lengths = grid.rates, grid.epochs
     reached = {fold: np.zeros((len(rates), len(lengths))) for fold in filled}
     none = _nothing(len(folds))
     runs = list(product(combinations(filled, 2), enumerate(rates)))
     for done, ((one, two), (place, rate)) in enumerate(runs):
         progress("choosing the learning rate", done, len(runs))
-        rows, held = np.flatnonzero(~np.isin(folds, (one, two))), np.flatnonzero(np.isin(folds, (one, two)))
+        out = np.isin(folds, (one, two))
+        rows, held = np.flatnonzero(~out), np.flatnonzero(out)
+        if grid.unseen:
+            held = held[_strange(task, rows)[held]]
         run = trained(task, rows, none, plan, Choice(rate, lengths[-1]), seed)
         for epoch, weight in enumerate(run, start=1):
             if epoch in lengths:
@@ -314,6 +331,13 @@ def unseen(positives: Ragged, folds: Integers, documents: int) -> Flags:
     of_fold[positives.values, own] = True
     shared = of_fold.sum(axis=1) > 1
     return np.asarray(positives.with_values(shared[positives.values]).sums() == 0)
+
+
+def _strange(task: Task, rows: Integers) -> Flags:
+    """Queries none of whose positives is one of the given queries, of shape (Q,)."""
+    known = np.zeros(len(task.documents), dtype=np.bool_)
+    known[task.positives.take(rows).values] = True
+    return np.asarray(task.positives.with_values(known[task.positives.values]).sums() == 0)
 
 
 def _nothing(queries: int) -> Ragged:

@@ -90,7 +90,8 @@ class SentenceTransformerEncoder:
         Raises
         ------
         EncoderError
-            There is no such model, it cannot be loaded, or the hub cannot be reached.
+            There is no such model, it cannot be loaded, has no limit of tokens to set, or the hub cannot be
+            reached.
         MissingDependency
             sentence-transformers is not installed.
         """
@@ -103,7 +104,7 @@ class SentenceTransformerEncoder:
         default = bundled.is_default(name) and options.revision is None
         model = pretrained.load_named(str(bundled.find()) if default else name, _KIND, arguments)
         if options.max_seq_length is not None:
-            model.max_seq_length = options.max_seq_length
+            limit_tokens(model, options.max_seq_length)
         changes = {key: value for key, value in arguments.items() if key in ("config_kwargs", "model_kwargs")}
         shown = bundled.NAME if default else pretrained.shown_name(name)
         return cls(model, shown, options.precision, changes)
@@ -173,6 +174,23 @@ class SentenceTransformerEncoder:
         with pretrained.autocast(self.model.device.type, self.precision):
             vectors = function(list(texts), batch_size=max(1, len(texts)), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
+
+
+def limit_tokens(model: Any, limit: int) -> None:
+    """Let a ``SentenceTransformer`` read at most so many tokens of each text.
+
+    Raises
+    ------
+    EncoderError
+        It reads texts whole, and cannot be limited.
+    """
+    try:
+        model.max_seq_length = limit
+    except AttributeError as error:
+        raise EncoderError(
+            f"{type(model[0]).__name__}, on which the model is built, reads texts whole: it has no limit of "
+            f"tokens to set to {limit}. Leave out --max-seq-length (max_seq_length)."
+        ) from error
 
 
 def _dimension(model: Any) -> int:

@@ -15,6 +15,7 @@ from eci.directions import drawn_order
 from eci.errors import DataError, EciError
 from eci.examples import Examples
 from eci.models.pretrained import Precision
+from eci.models.sentence_transformer import limit_tokens
 from eci.training import trainer
 from eci.training.checkpoints import Checkpoints, trainer_state
 from eci.training.rows import TrainingRows
@@ -22,6 +23,9 @@ from eci.types import Flags, Progress, silent
 
 Loss: TypeAlias = Literal["mnrl", "cached-mnrl", "gist"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
+
+# Not 0, by which a comparison draws its queries and tunes: those held out would all be among these.
+_SALT = 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class Stopping:
     Parameters
     ----------
     share : float
-        Of the queries, between 0 and 1, rounded up; drawn by digest, the same whatever the source and seed.
+        Of the queries, between 0 and 1, rounded up; drawn by digest, the same whatever the source and seed,
+        and independently of any other draw.
     patience : int
         Evaluations in a row without a better nDCG@10 after which training ends.
     every : int, optional
@@ -128,23 +133,32 @@ class Stopping:
         if self.patience < 1 or (self.every is not None and self.every < 1):
             raise EciError("patience and the steps between evaluations are at least 1.")
 
-    def held_out(self, examples: Examples) -> Flags:
+    def held_out(self, examples: Examples, among: Flags | None = None) -> Flags:
         """Which queries are held out, of shape (Q,).
+
+        Parameters
+        ----------
+        examples : Examples
+        among : ndarray of shape (Q,), optional
+            The queries that may be; the share is of these. All of them when None.
 
         Raises
         ------
         DataError
             None would be left to train on.
         """
-        size = len(examples.queries)
+        order = drawn_order(examples.keys, _SALT)
+        if among is not None:
+            order = order[among[order]]
+        size = len(order)
         number = math.ceil(self.share * size)
         if number == size:
             raise DataError(
                 f"{number} of {size} queries would be held out, and none left to train on. Give more rows, "
                 "or a smaller share."
             )
-        found = np.zeros(size, dtype=np.bool_)
-        found[drawn_order(examples.keys, 0)[:number]] = True
+        found = np.zeros(len(examples.queries), dtype=np.bool_)
+        found[order[:number]] = True
         return found
 
 
@@ -155,15 +169,18 @@ class Run:
     Parameters
     ----------
     stopping : Stopping, optional
-        Evaluates on the queries that it holds out, which the rows should lack.
+        Evaluates on the queries that are held out, which the rows should lack.
     checkpoints : Checkpoints, optional
         Where a killed run goes on; without it nothing is kept.
     progress : Progress
+    held_out : ndarray of shape (Q,), optional
+        Queries that `stopping` evaluates on; those of `Stopping.held_out` when None.
     """
 
     stopping: Stopping | None = None
     checkpoints: Checkpoints | None = None
     progress: Progress = silent
+    held_out: Flags | None = None
 
 
 @dataclass(frozen=True)
@@ -224,9 +241,11 @@ def finetune(
     Raises
     ------
     DataError
-        There are no rows.
+        There are no rows, or there is no query to evaluate on.
     EciError
         The loss is not finite, or memory runs out.
+    EncoderError
+        The model cannot be trained so.
     MissingDependency
         sentence-transformers cannot train here.
     """
@@ -235,7 +254,7 @@ def finetune(
     if not len(rows):
         raise DataError("there are no rows to train on.")
     if training.max_seq_length is not None:
-        model.max_seq_length = training.max_seq_length
+        limit_tokens(model, training.max_seq_length)
     kept = run.checkpoints.last() if run.checkpoints else None
     course = trainer.Course(run, kept[1]) if kept else trainer.Course(run)
     if kept:

@@ -29,11 +29,14 @@ class TrainResult:
     trained : Trained
     told : dict
         Everything, as ``eci.train/1``.
+    replaced : str
+        The model of `train` that the output took the place of, in words; empty if there was none.
     """
 
     output: Path
     trained: Trained
     told: dict[str, Any]
+    replaced: str = ""
 
     def to_json(self) -> str:
         """Everything, as JSON text (``eci.train/1``)."""
@@ -45,7 +48,7 @@ class TrainResult:
         lines = [
             f"{self.output}: {told['model']['name']} fine-tuned on {' and '.join(told['sources'])}: "
             f"{count(rows['rows'], 'row')} of {count(rows['queries'], 'query')}, "
-            f"{count(trained.steps, 'step')} in {trained.seconds:,.0f} s, mean loss {number(trained.loss)}"
+            f"{count(trained.steps, 'step')} in {trained.seconds:,.0f} s, mean loss {_loss(trained.loss)}"
         ]
         if trained.dev:
             values = dict(trained.dev)
@@ -54,7 +57,13 @@ class TrainResult:
                 f"{count(rows['documents'], 'document')}: {number(values[0])} before training, "
                 f"{number(values[trained.best or 0])} at step {trained.best:,}, which is kept"
             )
-        return "\n".join([*lines, *(f"· {note}" for note in told["notes"])])
+        replaced = [f"it replaced {self.replaced}, which was there"] if self.replaced else []
+        return "\n".join([*lines, *(f"· {note}" for note in (*told["notes"], *replaced))])
+
+
+def _loss(value: float) -> str:
+    # 0.0000 would be that of a run that had nothing to learn.
+    return f"{value:.1e}" if 0 < value < 0.001 else number(value)
 
 
 def counts(examples: Examples, drawn: TrainingRows, settings: TrainSettings) -> dict[str, Any]:
@@ -86,6 +95,11 @@ def notes(rows: Mapping[str, Any], trained: Trained, settings: TrainSettings) ->
         for label, short in rows["short"].items()
         if short
     ]
+    if not rows["short"] and 1 in (rows["rows"], settings.training.batch_size):
+        found.append(
+            "nothing was learnt: rows without hard negatives learn from the other rows of their batch, and "
+            f"each was alone in its own. Give {'more rows' if rows['rows'] == 1 else 'larger batches'}"
+        )
     whole = rows["rows"] * settings.training.epochs
     if settings.stopping and trained.steps < trained.planned:
         found.append(

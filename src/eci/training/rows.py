@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,24 @@ class TrainingRows:
         drawn = tuple(part.take(rows) for part in self.negatives)
         return TrainingRows(self.parts, self.query[rows], self.positive[rows], drawn)
 
+    def digest(self, examples: Examples) -> str:
+        """Sixteen hexadecimal digits of the texts of all rows, in their order."""
+        query, document = (
+            np.array(
+                [
+                    int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+                    for text in texts
+                ]
+            )
+            for texts in (examples.queries, examples.documents)
+        )
+        found = hashlib.blake2b(digest_size=8)
+        for column in (query[self.query], document[self.positive]):
+            found.update(column.tobytes())
+        for part in self.negatives:
+            found.update(document[part.values].tobytes() + part.offsets.tobytes())
+        return found.hexdigest()
+
     @property
     def buckets(self) -> dict[tuple[int, ...], Flags]:
         """Rows by their number of negatives of each part, largest first."""
@@ -176,22 +195,37 @@ def _enough(lists: list[Ragged], wanted: list[int], pairs: Ragged) -> Integers:
 def _dealt(lists: Ragged, query: Integers, number: int, rng: np.random.Generator) -> Ragged:
     """Deal each row of `query` up to `number` different documents of its query's list.
 
-    A query's rows go through its list in a random order, and through it again in another one when it ends:
-    no document comes twice before each has come once, unless it would stand twice in a row.
+    A query's rows go through its list in a random order, and through it again in another one when it ends. A
+    document that stands in the list twice comes twice as often, but never twice in a row.
     """
-    values: list[Integers] = []
-    lengths = np.minimum(lists.lengths[query], number)
-    decks: dict[int, Integers] = {}
-    for row, (asked, most) in enumerate(zip(query.tolist(), lengths.tolist(), strict=True)):
-        if not most:
+    values: list[int] = []
+    lengths = np.zeros(len(query), dtype=np.int64)
+    decks: dict[int, list[int]] = {}
+    for row, asked in enumerate(query.tolist()):
+        own = np.sort(lists[asked]).tolist()
+        size = min(number, len(set(own)))
+        if not size:
             continue
-        own = np.unique(lists[asked])
-        lengths[row] = size = min(most, len(own))
-        deck = decks.get(asked, own[:0])
-        if len(deck) < size:
-            fresh = rng.permutation(own)
+        deck = decks.get(asked, [])
+        hand = _hand(deck, own, size)
+        if len(hand) < size:
+            fresh = rng.permutation(len(own)).tolist()
             # What the row still gets of the old deck comes back in the new one's end.
-            deck = np.concatenate([deck, fresh[~np.isin(fresh, deck)], fresh[np.isin(fresh, deck)]])
-        values.append(deck[:size])
-        decks[asked] = deck[size:]
-    return Ragged.from_lengths(np.concatenate([*values, np.empty(0, dtype=np.int64)]), lengths)
+            held = set(deck)
+            deck = [*deck, *(n for n in fresh if n not in held), *(n for n in fresh if n in held)]
+            hand = _hand(deck, own, size)
+        taken = set(hand.values())
+        lengths[row] = size
+        values += hand
+        decks[asked] = [n for place, n in enumerate(deck) if place not in taken]
+    return Ragged.from_lengths(np.array(values, dtype=np.int64), lengths)
+
+
+def _hand(deck: list[int], own: list[int], size: int) -> dict[int, int]:
+    """The first `size` different documents of a deck of places in `own`, each with its place in the deck."""
+    hand: dict[int, int] = {}
+    for place, number in enumerate(deck):
+        if len(hand) == size:
+            break
+        hand.setdefault(own[number], place)
+    return hand

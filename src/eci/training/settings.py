@@ -52,7 +52,7 @@ class TrainSettings:
         if self.checkpoint_every is not None and (self.stopping or self.checkpoint_every < 1):
             raise EciError(
                 f"checkpoint_every is at least 1, got {self.checkpoint_every}, and goes without held-out "
-                "queries: with them every evaluation is kept."
+                "queries (stopping): with them every evaluation is kept, and Stopping.every says how often."
             )
 
     def wanted(self, examples: Examples) -> dict[str, int]:

@@ -51,9 +51,10 @@ def train(
     rows : Rows, path, or sequence of paths
         What ``eci.datasets.read`` or ``from_object`` gave, or files and folders that ``read`` takes.
     output : str or Path
-        The folder to make: the model, its ``README.md``, and ``eci.json``. Until it is there, checkpoints lie
-        beside it in a folder whose name ends in ``.trainer``; the same call goes on with the last one, and
-        ends with the same weights as if it had never been stopped.
+        The folder to make: the model, its ``README.md``, and ``eci.json``. Another model of `train` that has
+        the name is replaced at the end; progress says so at the beginning, and the result too. Until it is
+        there, checkpoints lie beside it in a folder whose name ends in ``.trainer``; the same call goes on
+        with the last one, and ends with the same weights as if it had never been stopped.
     model : str or SentenceTransformer
         A name as for `eci.score`; or a model, which is trained in place.
     settings : TrainSettings, optional
@@ -83,6 +84,9 @@ def train(
     trainer.require()
     folder = [Path(model)] if isinstance(model, str) and Path(model).exists() else []
     _refuse(final, [*rows.paths, *folder])
+    replaced = _replaced(final)
+    if replaced:
+        progress(f"to be replaced at the end: {replaced}", 0, 0)
     progress("reading rows", 0, 0)
     examples = Examples.from_batches(rows)
     drawn = _drawn(examples, settings)
@@ -103,7 +107,7 @@ def train(
         }
         _save(start.model, final, plain(told), card)
         checkpoints.clear()
-    return TrainResult(final, trained, plain(told))
+    return TrainResult(final, trained, plain(told), replaced)
 
 
 @contextmanager
@@ -130,18 +134,30 @@ def _refuse(final: Path, read_from: Sequence[Path]) -> None:
         raise OutputError(f"{final}: is read from. Write to another name.")
     if final.exists() and not final.is_dir():
         raise OutputError(f"{final}: is a file, and the output is a folder. Give another name.")
-    if final.is_dir() and any(final.iterdir()) and not _is_ours(final):
+    if final.is_dir() and any(final.iterdir()) and _made_before(final) is None:
         raise OutputError(
             f"{final}: is a folder that eci train did not write. Give another name, or remove it."
         )
 
 
-def _is_ours(folder: Path) -> bool:
+def _made_before(folder: Path) -> dict[str, Any] | None:
+    """What a folder that `train` made says of itself."""
     try:
         found = json.loads((folder / RESULT).read_bytes())
     except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("schema") == SCHEMA
+        return None
+    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+
+
+def _replaced(final: Path) -> str:
+    """The model that has the name so far, in words; empty if none has."""
+    found = _made_before(final)
+    if found is None:
+        return ""
+    model, sources = found.get("model"), found.get("sources")
+    name = model.get("name", "a model") if isinstance(model, dict) else "a model"
+    on = " and ".join(map(str, sources)) if isinstance(sources, list) and sources else "unknown sources"
+    return f"{name} fine-tuned on {on}"
 
 
 def _started(

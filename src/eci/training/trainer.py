@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eci.errors import EciError, MissingDependency
+from eci.errors import DataError, EciError, EncoderError, MissingDependency
 from eci.examples import Examples
 from eci.models import pretrained
 from eci.training.checkpoints import Figures
@@ -124,7 +124,7 @@ def prepared(
     from transformers import PrinterCallback
 
     datasets = rows.datasets(examples)
-    loss = loss_of(model, training, rows.columns(training.generated))
+    loss = _loss(model, training, rows)
     for module in {id(each): each for each in (loss.values() if isinstance(loss, dict) else [loss])}.values():
         module.register_forward_hook(course.note)
     card = model.model_card_data
@@ -235,6 +235,16 @@ def _kept(course: Course, steps: int) -> dict[str, Any]:
     return found
 
 
+def _loss(model: Any, training: Training, rows: TrainingRows) -> Any:
+    try:
+        return loss_of(model, training, rows.columns(training.generated))
+    except ValueError as error:
+        # Some models cannot be taken apart into small batches, and the library knows which.
+        raise EncoderError(
+            f"the loss {training.loss} cannot train this model: {error} Choose another loss, such as mnrl."
+        ) from error
+
+
 def _prompted(model: Any, columns: list[str]) -> dict[str, Any]:
     """Arguments that put before the texts what ``encode_query`` and ``encode_document`` put there."""
     found: dict[str, Any] = {}
@@ -261,7 +271,10 @@ def _evaluator(examples: Examples, run: Run) -> Any:
         from sentence_transformers.sentence_transformer import evaluation
     except ImportError:
         from sentence_transformers import evaluation
-    held_out = np.flatnonzero(run.stopping.held_out(examples)).tolist()
+    flags = run.stopping.held_out(examples) if run.held_out is None else run.held_out
+    held_out = np.flatnonzero(flags).tolist()
+    if not held_out:
+        raise DataError("no query is held out to evaluate on. Hold some out, or train without stopping.")
     return evaluation.InformationRetrievalEvaluator(
         queries={str(query): examples.queries[query] for query in held_out},
         corpus={str(place): text for place, text in enumerate(examples.documents)},

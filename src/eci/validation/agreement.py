@@ -25,6 +25,7 @@ from eci.validation.resampling import (
     Resampled,
     Share,
     estimate,
+    estimate_tau,
     kendall,
     orders,
     partial,
@@ -140,7 +141,7 @@ class MetricValues:
 
 @dataclass(frozen=True)
 class MetricAgreement:
-    """How one metric agrees with the measure; NaN where undefined.
+    """How one metric agrees with the measure; NaN where undefined, intervals of tau below three sources too.
 
     Parameters
     ----------
@@ -356,7 +357,7 @@ class _Ground:
         return MetricAgreement(
             metric=metric.metric,
             sources=len(own),
-            kendall=estimate(kendall(own, rows)),
+            kendall=estimate_tau(kendall(own, rows), len(own)),
             spearman=estimate(spearman(own, rows)),
             pearson=estimate(pearson(own, rows)),
             partial=estimate(partial(values[both], self.rows[:, both], self.capacity[both])),
@@ -366,7 +367,7 @@ class _Ground:
             regret=estimate(regret),
             signs=signs,
             signs_decided=decided,
-            kendall_gain=estimate(tau - tau_of_capacity),
+            kendall_gain=estimate_tau(tau - tau_of_capacity, int(both.sum())),
             regret_gain=estimate(regret - self.regret(first_of_capacity)),
             cost=self.trained.seconds / metric.seconds if metric.seconds > 0 else math.nan,
         )

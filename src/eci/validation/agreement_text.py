@@ -107,8 +107,10 @@ def _rankings(found: Agreement) -> str:
     tested = sum(not math.isnan(entry.p) for entry in known)
     absent = [entry.metric for entry in found.metrics if not entry.sources]
     notes = [
-        f"  p is for r of one metric looked at alone: of {tested} that know nothing, {tested / 20:.1f} have "
-        "p < 0.05.",
+        f"  p is for r of one metric looked at alone: of {tested} that know nothing, {tested / 20:g} have "
+        "p < 0.05."
+        if tested
+        else "  No metric has r, p or an interval of τ: these take three sources on which its values differ.",
         *([f"  Without a value of any source: {listed(absent)}."] if absent else []),
     ]
     return "\n".join(

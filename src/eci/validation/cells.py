@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.atomic import atomic_path, held
-from eci.datasets import ReadOptions, read
+from eci.datasets import ReadOptions, beir, read
+from eci.datasets.trec import read_qrels
 from eci.directions import drawn_order
-from eci.errors import DataError, OutputError
+from eci.errors import DataError, InUseError
 from eci.examples import Examples
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import SentenceTransformerEncoder
@@ -31,12 +32,11 @@ from eci.training.finetune import Run, Trained, Training, finetune
 from eci.training.rows import Drawing, TrainingRows
 from eci.types import Flags, Progress, silent
 from eci.validation.evaluation import Evaluation, evaluate_retrieval
-from eci.validation.experiment import NONE, CollectionPlan, Experiment, expanded
+from eci.validation.experiment import NONE, UNTRAINED, CollectionPlan, Experiment, expanded
 from eci.validation.judged import JudgedCollection
 from eci.validation.sources import digest_of, settled, sources_made
 
 SCHEMA = "eci.cell/1"
-UNTRAINED = "untrained"
 TEST, DEV = "test", "dev"
 _DIGITS = 5
 
@@ -85,7 +85,8 @@ class Bench:
         progress: Progress = silent,
     ) -> None:
         self.experiment, self.plan, self.folder = experiment, plan, folder
-        self._device, self._progress = device, progress
+        self.device, self._progress = device, progress
+        self._kept: dict[Cell, dict[str, Any]] = {}
         self.sources = sources_made(experiment.sources, plan, folder / "sources" / plan.name, progress)
 
     def missing(self) -> list[Cell]:
@@ -129,6 +130,11 @@ class Bench:
                 found.append({"settings": settings, "nDCG@10": float(np.mean(scores)), "seeds": scores})
         return found
 
+    @property
+    def combinations(self) -> int:
+        """How many the grid has."""
+        return len(self._tuning())
+
     def _tuning(self) -> dict[tuple[Any, ...], list[Cell]]:
         """The cells of each combination of the grid."""
         seeds = self.experiment.tuning.seeds if self.experiment.tuning else ()
@@ -142,42 +148,67 @@ class Bench:
         return self.experiment.tuning.grid if self.experiment.tuning else {}
 
     def path(self, cell: Cell) -> Path:
-        """The file of a cell: its name tells everything that decides the figures."""
-        experiment, untrained = self.experiment, cell.source == UNTRAINED
-        told = [
-            settled(experiment.model),
-            self.model_digest,
-            None if untrained else [settled(cell.training), settled(cell.rows)],
-            self.sources[cell.source][1] if cell.source in self.sources else cell.source,
-            experiment.hard_negatives if cell.source in self.sources else 0,
-            [self.plan.split, self.plan.queries, [test.files for test in self._tests.values()]],
-            experiment.tuning.dev if cell.on == DEV and experiment.tuning else None,
-            *([settled(experiment.stopping)] if experiment.stopping and not untrained else []),
-        ]
+        """The file of a cell: its name tells everything that decides the figures, but for versions."""
+        experiment, plan = self.experiment, self.experiment.model
+        told: list[Any] = [settled(plan), self._model.weights, self._model.precision]
+        if cell.source != UNTRAINED:
+            told += [settled(cell.training), self.rows(cell).digest(self.examples)]
+            told += [settled(experiment.stopping)] if experiment.stopping else []
+        tests = self._tests if cell.on != DEV else {DEV: self._dev}
+        told += [[test.files, list(test.query_ids)] for test in tests.values()]
         name = f"{cell.source}-s{cell.training.seed}-{cell.on}-{digest_of(told)}.json"
         return self.folder / "cells" / self.plan.name / name
 
     def kept(self, cell: Cell) -> dict[str, Any] | None:
-        """What a cell gave, if it has been run."""
-        path = self.path(cell)
-        if not path.exists():
-            return None
-        found: dict[str, Any] = orjson.loads(path.read_bytes())
-        return found
+        """What a cell gave, if it has been run. A file that is no JSON is moved aside."""
+        if cell not in self._kept:
+            path = self.path(cell)
+            if not path.exists():
+                return None
+            try:
+                self._kept[cell] = orjson.loads(path.read_bytes())
+            except orjson.JSONDecodeError:
+                path.rename(path.with_suffix(".bad"))
+                self._progress(f"{path} is no JSON: moved to {path.stem}.bad, and run again", 0, 0)
+                return None
+        return self._kept[cell]
 
     def run(self, cell: Cell) -> dict[str, Any] | None:
         """Train, evaluate and keep a cell; None if another run is at it."""
         path = self.path(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.parent / f".{path.name}.lock"
-        with suppress(OutputError), held(lock, path):
-            kept = self.kept(cell)
+        with suppress(InUseError), held(lock, path):
+            kept = self.kept(cell) if path.exists() else None
             if kept is None:
                 kept = self._ran(cell, lock / "trainer")
                 with atomic_path(path) as temporary:
                     temporary.write_bytes(orjson.dumps(kept) + b"\n")
+                self._kept[cell] = kept
             return kept
         return None
+
+    def rows(self, cell: Cell) -> TrainingRows:
+        """What a cell trains on.
+
+        Raises
+        ------
+        DataError
+            No list of its source is long enough for a row.
+        """
+        most = self.experiment.hard_negatives
+        wanted = {} if cell.source == NONE else {cell.source: most}
+        for label in wanted:
+            own = self.examples.negatives.keep(self.examples.source == self.examples.sources.index(label))
+            if own.lengths.max(initial=0) < most:
+                raise DataError(
+                    f"{self.plan.name}: a row has {most} negatives (hard_negatives), and no query has more "
+                    f"than {own.lengths.max(initial=0)} of {label}."
+                )
+        queries = self.used & ~self.held_out if cell.on == DEV else self.used
+        if self.experiment.stopping:
+            queries = queries & ~self.stopping
+        return TrainingRows.of(self.examples, wanted, cell.rows).keep(queries)
 
     def unseen(self, test: str) -> Flags:
         """Test queries none of whose relevant documents is a positive of a query that is trained on.
@@ -218,30 +249,45 @@ class Bench:
         }
 
     def _finetuned(self, model: Any, cell: Cell, scratch: Path) -> Trained:
-        wanted = {} if cell.source == NONE else {cell.source: self.experiment.hard_negatives}
-        stopping, queries = self.experiment.stopping, self.used
-        if cell.on == DEV:
-            queries = queries & ~self.held_out
-        if stopping:
-            queries = queries & ~stopping.held_out(self.examples)
-        rows = TrainingRows.of(self.examples, wanted, cell.rows).keep(queries)
-        return finetune(model, self.examples, rows, cell.training, scratch, Run(stopping))
+        run = Run(self.experiment.stopping, held_out=self.stopping)
+        return finetune(model, self.examples, self.rows(cell), cell.training, scratch, run)
 
     def _loaded(self) -> Any:
         plan = self.experiment.model
-        return SentenceTransformerEncoder.load(plan.name, plan.options(self._device)).model
+        return SentenceTransformerEncoder.load(plan.name, plan.options(self.device)).model
 
     @cached_property
-    def model_digest(self) -> str:
-        """A digest of the weights that every cell starts from."""
+    def _model(self) -> SentenceTransformerEncoder:
+        """The model that every cell starts from, which is never trained."""
         plan = self.experiment.model
-        return SentenceTransformerEncoder.load(plan.name, plan.options(self._device)).weights
+        options = replace(plan.options(self.device), precision=self.experiment.training.precision)
+        return SentenceTransformerEncoder.load(plan.name, options)
+
+    @property
+    def weights(self) -> str:
+        """A digest of the weights that every cell starts from."""
+        return self._model.weights
 
     @cached_property
     def examples(self) -> Examples:
-        """The rows of all sources."""
+        """The rows of all sources.
+
+        Raises
+        ------
+        DataError
+            A row is of no query that is trained on.
+        """
         paths = [path for path, _ in self.sources.values()]
-        return Examples.from_batches(read(paths, ReadOptions()))
+        found = Examples.from_batches(read(paths, ReadOptions()))
+        qrels = beir.find(expanded(self.plan.path), (), self.plan.split, None, None).qrels
+        strange = sorted(set(found.labels).difference(read_qrels(qrels)["query"].to_pylist()))
+        if strange:
+            raise DataError(
+                f"{self.plan.name}: {len(strange):,} queries of the sources are not in {qrels}, first "
+                f"'{strange[0]}'. Give rows of your own the query_id of the collection, and those of its "
+                f"{self.plan.split} split alone."
+            )
+        return found
 
     @cached_property
     def used(self) -> Flags:
@@ -259,6 +305,14 @@ class Bench:
         found = np.zeros(len(self.used), dtype=np.bool_)
         found[order[: math.ceil(share * len(order))]] = True
         return found
+
+    @cached_property
+    def stopping(self) -> Flags:
+        """Queries that early stopping holds out, of shape (Q,); those of the tuning are not among them."""
+        found = self.experiment.stopping
+        if found is None:
+            return np.zeros(len(self.used), dtype=np.bool_)
+        return found.held_out(self.examples, self.used & ~self.held_out)
 
     @cached_property
     def _tests(self) -> dict[str, JudgedCollection]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from eci.datasets import beir
 from eci.errors import DataError, MissingDependency
 from eci.models.sentence_transformer import ModelOptions
 from eci.results import count, listed
@@ -20,8 +19,8 @@ from eci.training.rows import Drawing
 
 NONE = "none"
 TARGET = "target"
+UNTRAINED = "untrained"
 _FORBID = {"extra": "forbid", "strict": True}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 @dataclass(frozen=True)
@@ -212,21 +211,26 @@ class Experiment:
 
     @classmethod
     def of(cls, loaded: Mapping[str, Any]) -> Experiment:
-        """Check a plan that was read."""
-        try:
-            from pydantic import TypeAdapter, ValidationError
-        except ImportError as error:
-            raise MissingDependency("Experiments", "pydantic", "validate") from error
-        try:
-            # As JSON: TOML has arrays and no tuples, and 1 stands for 1.0.
-            found: Experiment = TypeAdapter(cls).validate_python(loaded, strict=False)
-        except ValidationError as error:
-            told = [
-                f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" + _got(entry)
-                for entry in error.errors()
-            ]
-            raise DataError("; ".join(told) + ".") from error
-        found._refuse()
+        """A plan whose entries have been checked, all but whether folders and files are there.
+
+        Parameters
+        ----------
+        loaded : mapping
+            What stands in the file.
+
+        Raises
+        ------
+        DataError
+            As for `read`.
+        MissingDependency
+            pydantic is not installed.
+        """
+        # It knows the classes of this module.
+        from eci.validation import plan_checks
+
+        plan_checks.refuse_tables(loaded)
+        found = plan_checks.typed(cls, loaded)
+        plan_checks.refuse(found)
         return found
 
     def text(self) -> str:
@@ -251,45 +255,30 @@ class Experiment:
         ]
         return "\n".join(lines)
 
-    def _refuse(self) -> None:
-        """Raise a `DataError` for what single entries do not show."""
-        for noun, names in (
-            ("sources", [entry.name for entry in self.sources]),
-            ("collections", [entry.name for entry in self.collections]),
-            ("seeds", [str(seed) for seed in self.seeds]),
-        ):
-            twice = [name for name, times in Counter(names).items() if times > 1]
-            if twice:
-                raise DataError(f"{noun}: {listed(twice)} stands there twice.")
-            if not names:
-                raise DataError(f"{noun}: there are none. Name at least one.")
-            bad = [name for name in names if not _NAME.fullmatch(name)]
-            if bad:
-                raise DataError(
-                    f"{noun}: {bad[0]!r} becomes the name of a file: letters, digits and . _ + - alone."
-                )
-        known: list[str] = []
-        for entry in self.sources:
-            ways = [way for way in ("make", "rows", "into") if getattr(entry, way) is not None]
-            if entry.name == NONE:
-                raise DataError(f"sources: {NONE} is always there. Leave it out.")
-            if len(ways) != 1:
-                raise DataError(
-                    f"sources: {entry.name} has {listed(ways) or 'nothing to make it of'}. "
-                    "Give it one of make, rows and into."
-                )
-            if entry.make is not None and entry.make.split()[:1] not in (["mine"], ["mix"]):
-                raise DataError(f"sources: {entry.name}: make begins with mine or mix, got {entry.make!r}.")
-            if entry.into is not None and (entry.into not in known or not 0 < entry.share <= 1):
-                raise DataError(
-                    f"sources: {entry.name}: 'into' is a source further up and share lies in 0…1, above 0; "
-                    f"got {entry.into!r} and {entry.share}."
-                )
-            known.append(entry.name)
-        fields = {*Training.__dataclass_fields__, *Drawing.__dataclass_fields__} - {"seed"}
-        unknown = [name for name in (self.tuning.grid if self.tuning else ()) if name not in fields]
-        if unknown:
-            raise DataError(f"tuning.grid: {listed(unknown)} is no field of training or rows.")
+    def checked(self) -> Experiment:
+        """The experiment itself, once its folders and files are known to be there; nothing is read of them.
+
+        Raises
+        ------
+        DataError
+            A folder is no BEIR collection or lacks the split, a file of rows is not there, a name is not set
+            in the environment, or a test set is trained on or named twice.
+        """
+        from eci.validation import plan_checks
+
+        for entry in self.collections:
+            try:
+                home = _found(entry.path, entry.split)
+                tests = [(*_found(test.path, test.split), test) for test in entry.tests]
+            except DataError as error:
+                raise DataError(f"collections: {entry.name}: {error}") from error
+            plan_checks.refuse_tests(entry, tests, home[1])
+            for source in self.sources:
+                if source.rows is not None:
+                    rows = expanded(source.rows.replace("{collection}", entry.name))
+                    if not rows.is_file():
+                        raise DataError(f"sources: {source.name}: {rows}: no such file.")
+        return self
 
 
 def expanded(path: str) -> Path:
@@ -306,9 +295,10 @@ def expanded(path: str) -> Path:
     return Path(found)
 
 
-def _got(entry: Any) -> str:
-    value = entry.get("input")
-    return f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
+def _found(path: str, split: str) -> tuple[str, Path]:
+    """The name and the folder of a collection that has a split."""
+    folder = expanded(path)
+    return beir.find(folder, (), split, None, None).name, folder.resolve()
 
 
 def _toml() -> Any:

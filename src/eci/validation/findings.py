@@ -12,8 +12,8 @@ import orjson
 from eci.results import number, plain, span
 from eci.validation.agreement import Agreement, Trained, agree
 from eci.validation.agreement_text import agreement_text, summary_text
-from eci.validation.cells import UNTRAINED, Bench, versions
-from eci.validation.experiment import NONE, Experiment
+from eci.validation.cells import Bench, versions
+from eci.validation.experiment import NONE, UNTRAINED, Experiment
 from eci.validation.pooling import Summary, summarise
 from eci.validation.scored import Scored
 
@@ -46,7 +46,7 @@ class Compared:
         The same by nDCG@10 over the test queries none of whose relevant documents is a positive of a query
         that was trained on; for test sets that have both kinds.
     seconds : dict
-        Of all training, and of scoring by encoder.
+        Of all training, of all evaluation, and of scoring by encoder.
     """
 
     collection: str
@@ -141,9 +141,9 @@ def compared(bench: Bench, scores: Sequence[Scored]) -> Compared:
     kept = [(cell, bench.kept(cell) or {}) for cell in bench.table()]
     untrained = next(entry for cell, entry in kept if cell.source == UNTRAINED)
     trained = {(cell.source, cell.training.seed): entry for cell, entry in kept if cell.source != UNTRAINED}
-    training = sum(
-        entry["seconds"]["training"] + entry["seconds"]["evaluation"] for entry in trained.values()
-    )
+    spent = {
+        what: sum(entry["seconds"][what] for entry in trained.values()) for what in ("training", "evaluation")
+    }
     seeds, sources = bench.experiment.seeds, (NONE, *bench.sources)
     agreements: dict[str, list[Agreement]] = {found.encoder: [] for found in scores}
     unseen: dict[str, list[Agreement]] = {found.encoder: [] for found in scores}
@@ -158,7 +158,7 @@ def compared(bench: Bench, scores: Sequence[Scored]) -> Compared:
                 ]
             )
             for found in scores:
-                whole = Trained(name, sources, tuple(seeds), table, measure, training)
+                whole = Trained(name, sources, tuple(seeds), table, measure, spent["training"])
                 agreements[found.encoder].append(agree(whole, found.metrics()))
                 if measure == _MAIN and _FEWEST <= clean.sum() < len(clean):
                     part = replace(whole, collection=f"{name}, unseen positives", scores=table[:, :, clean])
@@ -185,7 +185,7 @@ def compared(bench: Bench, scores: Sequence[Scored]) -> Compared:
         },
         agreements=agreements,
         unseen=unseen,
-        seconds={"training": training, "scoring": {found.encoder: dict(found.seconds) for found in scores}},
+        seconds={**spent, "scoring": {found.encoder: dict(found.seconds) for found in scores}},
     )
 
 
@@ -203,7 +203,7 @@ def _measures(entry: dict[str, Any]) -> dict[str, dict[str, float]]:
 def _head(one: Compared) -> str:
     lines = [one.collection]
     for entry in one.tried:
-        told = ", ".join(f"{key} {value:g}" for key, value in entry["settings"].items())
+        told = ", ".join(f"{key} {value}" for key, value in entry["settings"].items())
         mark = "  ← chosen" if entry["settings"] == one.chosen else ""
         lines.append(f"  tuning, none on held-out train queries: {told}: {number(entry['nDCG@10'])}{mark}")
     for test, measures in one.untrained.items():

@@ -22,7 +22,7 @@ def parse(names: Sequence[str]) -> list[Any]:
     Raises
     ------
     EciError
-        A name is not that of a measure, or what computes it is not installed.
+        A name is not that of a measure, its cutoff is below 1, or what computes it is not installed.
     MissingDependency
         ir-measures is not installed.
     """
@@ -48,6 +48,9 @@ def parse(names: Sequence[str]) -> list[Any]:
             ]
             told = f" Install what computes it: {' or '.join(filter(None, needed))}." if any(needed) else ""
             raise EciError(f"nothing that is installed computes {name}.{told}")
+        if measure.params.get("cutoff", 1) < 1:
+            # What computes it would end the whole process.
+            raise EciError(f"{name} looks at no document. Give a cutoff of at least 1, as in nDCG@10.")
         found[str(measure)] = measure
     if not found:
         raise EciError("no measure is named. Name one, such as nDCG@10.")

@@ -21,6 +21,10 @@ _BLOCK = 250
 # Up to here all orders are looked at: 8! = 40,320.
 _EXACT = 8
 _ORDERS = 9_999
+# Share of undefined draws beyond which there is no interval.
+_UNDEFINED = 0.05
+# Fewer sources have no correlation that could be more or less.
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Resampled:
 def estimate(replicates: Floats) -> Estimate:
     """A figure with its 95 % percentile interval, from replicates of shape (1 + B,).
 
-    Undefined draws are passed over.
+    Undefined draws are passed over; where they are more than 5 %, what is left says nothing of the whole, and
+    the interval is undefined.
 
     Examples
     --------
@@ -85,10 +90,23 @@ def estimate(replicates: Floats) -> Estimate:
     Estimate(value=3.0, low=1.0, high=39.0)
     """
     value, drawn = float(replicates[0]), replicates[1:][~np.isnan(replicates[1:])]
-    if math.isnan(value) or not len(drawn):
+    if math.isnan(value) or not len(drawn) or len(drawn) < (1 - _UNDEFINED) * (len(replicates) - 1):
         return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return Estimate(value, low, high)
+
+
+def estimate_tau(replicates: Floats, sources: int) -> Estimate:
+    """Kendall's tau over so many sources; without an interval for two, whose tau is −1 or 1.
+
+    Examples
+    --------
+    >>> estimate_tau(np.array([1.0, 1.0, 1.0]), 2)
+    Estimate(value=1.0, low=nan, high=nan)
+    """
+    if sources < _FEWEST:
+        return Estimate(float(replicates[0]), math.nan, math.nan)
+    return estimate(replicates)
 
 
 def pearson(values: Floats, rows: Floats) -> Floats:
@@ -96,7 +114,7 @@ def pearson(values: Floats, rows: Floats) -> Floats:
 
     NaN below three sources, and where either side is constant.
     """
-    if len(values) < 3:
+    if len(values) < _FEWEST:
         return np.full(len(rows), np.nan)
     one, many = values - values.mean(), rows - rows.mean(axis=1, keepdims=True)
     # The mean of equal numbers can miss them by a last digit, so that their spread is not exactly 0.
@@ -235,7 +253,7 @@ class Ceiling:
         others = [_tau(one, other) for one, other in zip(single, rest, strict=True)]
         pairs = [_tau(one, other) for one, other in combinations(single, 2)]
         perfect = (2 / np.pi * np.arcsin(np.sqrt(share)) for share in _reliability(resampled))
-        return cls(*(estimate(found) for found in (_mean(others), _mean(pairs), *perfect)))
+        return cls(*(estimate_tau(found, sources) for found in (_mean(others), _mean(pairs), *perfect)))
 
 
 def _reliability(resampled: Resampled) -> list[Floats]:

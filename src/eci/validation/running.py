@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
+from eci.errors import EciError
+from eci.results import listed
 from eci.types import Progress, silent
 from eci.validation.cells import Bench
 from eci.validation.experiment import TARGET, Experiment
 from eci.validation.findings import Outcome, compared
 from eci.validation.scored import scored
-
-# Seconds between looks at what other processes have done.
-_PAUSE = 5.0
+from eci.validation.sources import PAUSE
 
 
 def validate(
@@ -45,16 +46,20 @@ def validate(
     EciError
         A source, cell or score cannot be had; what was done before is kept.
     """
+    experiment.checked()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    benches = _benches(experiment, folder, devices[0] if len(devices) == 1 else None, progress)
-    if len(devices) > 1:
-        _shared_out(experiment, folder, devices, benches, progress)
-    _work(benches, progress)
+    benches = _benches(experiment, folder, devices[0] if devices else None, progress)
+    # First what needs no training: an encoder that cannot be had is told before hours of it.
     encoders = (TARGET, *experiment.judges)
-    held = [(bench, [scored(bench, name, progress) for name in encoders]) for bench in benches]
+    scores = [[scored(bench, name, progress) for name in encoders] for bench in benches]
+    if len(devices) > 1:
+        _share_out(experiment, folder, devices, benches, progress)
+    _work(benches, progress)
     progress("comparing", 0, 0)
-    return Outcome.of(experiment, [compared(bench, found) for bench, found in held])
+    return Outcome.of(
+        experiment, [compared(bench, found) for bench, found in zip(benches, scores, strict=True)]
+    )
 
 
 def _benches(experiment: Experiment, folder: Path, device: str | None, progress: Progress) -> list[Bench]:
@@ -74,42 +79,71 @@ def _work(benches: list[Bench], progress: Progress) -> None:
             _tell(benches, progress)
             done += bench.run(cell) is not None
         if not done:
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
 
 
 def _tell(benches: list[Bench], progress: Progress) -> None:
-    cells = [(bench, cell) for bench in benches for cell in bench.table()]
-    missing = sum(bench.kept(cell) is None for bench, cell in cells)
-    progress("cells", len(cells) - missing, len(cells))
+    """Cells of the table, once tuning has said which these are."""
+    if all(len(bench.tried) == bench.combinations for bench in benches):
+        cells = [(bench, cell) for bench in benches for cell in bench.table()]
+        progress("cells", sum(bench.kept(cell) is not None for bench, cell in cells), len(cells))
+    else:
+        progress("tuning", sum(len(bench.tried) for bench in benches), sum(b.combinations for b in benches))
 
 
-def _shared_out(
+def _share_out(
     experiment: Experiment, folder: Path, devices: Sequence[str], benches: list[Bench], progress: Progress
 ) -> None:
+    """A process for each device, until all are done or one fails, which ends the others."""
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     # A forked process would share the state of CUDA and of thread pools.
-    with ProcessPoolExecutor(len(devices), mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_worker, experiment, folder, device, threads) for device in devices]
-        while not all(each.done() for each in running):
+    context = get_context("spawn")
+    told = context.SimpleQueue()
+    running = [
+        context.Process(target=_worker, args=(experiment, folder, device, threads, told), daemon=True)
+        for device in devices
+    ]
+    for each in running:
+        each.start()
+    try:
+        while any(each.is_alive() for each in running):
             _tell(benches, progress)
-            time.sleep(_PAUSE)
-            failed = next((each for each in running if each.done() and each.exception()), None)
-            if failed is not None:
-                for each in running:
-                    each.cancel()
+            if any(each.exitcode for each in running):
                 break
+            time.sleep(PAUSE)
+    finally:
         for each in running:
-            each.result()
+            each.terminate()
+            each.join()
+    if not told.empty():
+        raise EciError(told.get())
+    failed = [device for device, each in zip(devices, running, strict=True) if (each.exitcode or 0) > 0]
+    if failed:
+        raise EciError(
+            f"the process on {listed(failed)} ended without a word. Cells that were done are kept."
+        )
 
 
-def _worker(experiment: Experiment, folder: Path, device: str, threads: int) -> None:
+def _worker(experiment: Experiment, folder: Path, device: str, threads: int, told: Any) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     kind, _, place = device.partition(":")
     if kind == "cuda" and place:
         # The trainer takes the first one it sees; nothing of CUDA is loaded yet in this process.
         os.environ["CUDA_VISIBLE_DEVICES"] = place
-        device = kind
-    import torch
+    try:
+        import torch
 
-    if device == "cpu":
-        torch.set_num_threads(threads)
-    _work(_benches(experiment, folder, device, silent), silent)
+        if kind == "cpu":
+            torch.set_num_threads(threads)
+        _work(_benches(experiment, folder, kind, silent), silent)
+    except (EciError, RuntimeError, OSError) as error:
+        told.put(f"on {device}: {error}")
+        raise SystemExit(1) from error
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one is gone, however it went."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

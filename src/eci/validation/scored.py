@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ import orjson
 from eci import api
 from eci.ablation import Remembering
 from eci.atomic import atomic_path
+from eci.errors import DataError
 from eci.metrics import LOWER_IS_BETTER
 from eci.models.sentence_transformer import ModelOptions
 from eci.probed import ProbeResult
@@ -88,19 +89,26 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
     """
     plan = bench.experiment.model
     name, loading = (plan.name, plan.options()) if encoder == TARGET else (encoder, ModelOptions())
-    told = [
-        name,
-        settled(plan) if encoder == TARGET else None,
-        [digest for _, digest in bench.sources.values()],
-        bench.plan.queries,
-    ]
+    loading = replace(loading, device=bench.device)
+    with api.prepared_encoder(name, loading, False, progress) as ready:
+        model: dict[str, Any] = getattr(ready, "describe", dict)()
+    model.pop("versions", None)
+    settings, probing = Settings(sample=bench.plan.queries, shortcuts=False), ProbeSettings()
+    if bench.plan.queries:
+        probing = replace(probing, sample=bench.plan.queries)
+    told = [model, settled(settings), settled(probing), [digest for _, digest in bench.sources.values()]]
     stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
     path = bench.folder / "scores" / f"{stem}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(orjson.dumps(_measured(bench, name, loading, progress)) + b"\n")
-    kept = orjson.loads(path.read_bytes())
+            temporary.write_bytes(
+                orjson.dumps(_measured(bench, name, loading, (settings, probing), progress)) + b"\n"
+            )
+    try:
+        kept = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{path}: is no JSON. Remove it: it will be made again.") from error
     return Scored(
         encoder,
         ScoreResult.from_json(json.dumps(kept["score"])),
@@ -109,19 +117,23 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
     )
 
 
-def _measured(bench: Bench, name: str, loading: ModelOptions, progress: Progress) -> dict[str, Any]:
+def _measured(
+    bench: Bench,
+    name: str,
+    loading: ModelOptions,
+    settings: tuple[Settings, ProbeSettings],
+    progress: Progress,
+) -> dict[str, Any]:
     """Score and probe, with what they took; no vector is taken from a cache."""
-    paths, queries = [path for path, _ in bench.sources.values()], bench.plan.queries
+    paths = [path for path, _ in bench.sources.values()]
     with api.prepared_encoder(name, loading, False, progress) as ready:
         timed = _Timed(ready)
         # The probe gets the vectors that scoring asked for; both draw the same queries.
         encoder, began = Remembering(timed), time.perf_counter()
-        score = api.score(
-            paths, encoder, settings=Settings(sample=queries, shortcuts=False), progress=progress
-        )
+        score = api.score(paths, encoder, settings=settings[0], progress=progress)
         score_took, embedding = time.perf_counter() - began, timed.seconds
         began = time.perf_counter()
-        probed = probe(bench.examples, encoder, ProbeSettings(sample=queries or 4000), progress=progress)
+        probed = probe(bench.examples, encoder, settings[1], progress)
         probe_took = time.perf_counter() - began
     seconds = {
         "embedding": embedding,

@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from eci.datasets.identity import fingerprint
 from eci.datasets.rows import Rows
 from eci.datasets.trec import read_qrels
 from eci.directions import drawn_order
-from eci.errors import DataError, EciError
+from eci.errors import DataError, EciError, InUseError
 from eci.examples import NEGATIVE, ROWS, query_key
 from eci.types import Progress
 from eci.validation.experiment import CollectionPlan, SourcePlan, expanded
+
+# Seconds between looks at what another run is making.
+PAUSE = 2.0
 
 
 def sources_made(
@@ -69,11 +73,14 @@ def sources_made(
         told = [settled(plan), collection.split, base, parts, fingerprint([given]) if given else None]
         digest = digest_of(told + ([collection.queries] if collection.queries else []))
         out = folder / f"{plan.name}-{digest}.parquet"
-        if not out.exists():
-            with held(folder / f".{out.name}.lock", out):
-                # Another run may have made it while this one waited to have the name to itself.
-                if not out.exists():
-                    _make(plan, collection, home, found, given, out)
+        while not out.exists():
+            try:
+                with held(folder / f".{out.name}.lock", out):
+                    # Another run may have made it meanwhile.
+                    if not out.exists():
+                        _make(plan, collection, home, found, given, out)
+            except InUseError:
+                time.sleep(PAUSE)
         found[plan.name] = (out, digest)
     progress(f"{collection.name}: sources", len(plans), len(plans))
     return found
