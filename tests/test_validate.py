@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 pytest.importorskip("ir_measures", reason="the extra 'validate' is not installed")
 pytest.importorskip("bm25s", reason="the extra 'mine' is not installed")
 
+from eci.validation import running
 from eci.validation.cells import Bench
 from eci.validation.experiment import NONE, UNTRAINED, Experiment
 from eci.validation.running import validate
@@ -724,3 +726,23 @@ def test_planted_positives_are_dealt_as_often_as_they_were_planted(done):
     hits = [int(rows.negatives[0][row][0]) in right[row] for row in range(len(rows))]
     # Half of each list of four; two rows a query deal two of four places.
     assert 0.35 < sum(hits) / len(hits) < 0.65
+
+
+class Killed(get_context("spawn").Process):
+    """A process that somebody kills as soon as it has started."""
+
+    def start(self):
+        super().start()
+        self.kill()
+
+
+def test_a_process_that_is_killed_is_told_and_not_replaced_by_this_one(done, tmp_path, monkeypatch):
+    class Context:
+        Process = Killed
+        SimpleQueue = staticmethod(get_context("spawn").SimpleQueue)
+
+    monkeypatch.setattr(running, "get_context", lambda _: Context)
+    experiment = replace(done[0], seeds=(1,), judges=(), tuning=None)
+    with pytest.raises(EciError, match="the process on cpu ended without a word"):
+        validate(experiment, tmp_path / "out", devices=("cpu",))
+    assert not list((tmp_path / "out").glob("cells/one/*.json"))

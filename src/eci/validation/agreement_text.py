@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from eci.results import Estimate, count, listed, number, span
 from eci.validation.agreement import CAPACITY, NONE, VERDICTS, Agreement
 from eci.validation.pooling import Averaged, Summary
-from eci.validation.resampling import (
-    Share,
-)
+from eci.validation.resampling import Share
 
 
 def agreement_text(found: Agreement) -> str:

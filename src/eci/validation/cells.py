@@ -87,6 +87,7 @@ class Bench:
         self.experiment, self.plan, self.folder = experiment, plan, folder
         self.device, self._progress = device, progress
         self._kept: dict[Cell, dict[str, Any]] = {}
+        self._paths: dict[Cell, Path] = {}
         self.sources = sources_made(experiment.sources, plan, folder / "sources" / plan.name, progress)
 
     def missing(self) -> list[Cell]:
@@ -149,6 +150,8 @@ class Bench:
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell: its name tells everything that decides the figures, but for versions."""
+        if cell in self._paths:
+            return self._paths[cell]
         experiment, plan = self.experiment, self.experiment.model
         told: list[Any] = [settled(plan), self._model.weights, self._model.precision]
         if cell.source != UNTRAINED:
@@ -157,7 +160,7 @@ class Bench:
         tests = self._tests if cell.on != DEV else {DEV: self._dev}
         told += [[test.files, list(test.query_ids)] for test in tests.values()]
         name = f"{cell.source}-s{cell.training.seed}-{cell.on}-{digest_of(told)}.json"
-        return self.folder / "cells" / self.plan.name / name
+        return self._paths.setdefault(cell, self.folder / "cells" / self.plan.name / name)
 
     def kept(self, cell: Cell) -> dict[str, Any] | None:
         """What a cell gave, if it has been run. A file that is no JSON is moved aside."""

@@ -1,4 +1,4 @@
-"""Run an experiment: cells on one device or on several, resumable, then scores, then the tables."""
+"""Run an experiment: scores, then cells on one device or on several, resumable, then the tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def validate(
     devices: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Outcome:
-    """Train and evaluate every cell that is not there yet, score the sources, and compare.
+    """Score the sources, train and evaluate every cell that is not there yet, and compare.
 
     Several runs may work on one folder: each takes cells that no other is at, and waits for the others'.
 
@@ -53,7 +53,7 @@ def validate(
     # First what needs no training: an encoder that cannot be had is told before hours of it.
     encoders = (TARGET, *experiment.judges)
     scores = [[scored(bench, name, progress) for name in encoders] for bench in benches]
-    if len(devices) > 1:
+    if devices:
         _share_out(experiment, folder, devices, benches, progress)
     _work(benches, progress)
     progress("comparing", 0, 0)
@@ -111,13 +111,14 @@ def _share_out(
             if any(each.exitcode for each in running):
                 break
             time.sleep(PAUSE)
+        # A process that was killed has a negative code, as those have that are ended below.
+        failed = [device for device, each in zip(devices, running, strict=True) if each.exitcode]
     finally:
         for each in running:
             each.terminate()
             each.join()
     if not told.empty():
         raise EciError(told.get())
-    failed = [device for device, each in zip(devices, running, strict=True) if (each.exitcode or 0) > 0]
     if failed:
         raise EciError(
             f"the process on {listed(failed)} ended without a word. Cells that were done are kept."

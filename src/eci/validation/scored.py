@@ -92,19 +92,18 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
     loading = replace(loading, device=bench.device)
     with api.prepared_encoder(name, loading, False, progress) as ready:
         model: dict[str, Any] = getattr(ready, "describe", dict)()
-    model.pop("versions", None)
-    settings, probing = Settings(sample=bench.plan.queries, shortcuts=False), ProbeSettings()
-    if bench.plan.queries:
-        probing = replace(probing, sample=bench.plan.queries)
-    told = [model, settled(settings), settled(probing), [digest for _, digest in bench.sources.values()]]
-    stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
-    path = bench.folder / "scores" / f"{stem}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(
-                orjson.dumps(_measured(bench, name, loading, (settings, probing), progress)) + b"\n"
-            )
+        model.pop("versions", None)
+        settings, probing = Settings(sample=bench.plan.queries, shortcuts=False), ProbeSettings()
+        if bench.plan.queries:
+            probing = replace(probing, sample=bench.plan.queries)
+        told = [model, settled(settings), settled(probing), [digest for _, digest in bench.sources.values()]]
+        stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
+        path = bench.folder / "scores" / f"{stem}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            measured = _measured(bench, ready, settings, probing, progress)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(orjson.dumps(measured) + b"\n")
     try:
         kept = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
@@ -118,23 +117,18 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
 
 
 def _measured(
-    bench: Bench,
-    name: str,
-    loading: ModelOptions,
-    settings: tuple[Settings, ProbeSettings],
-    progress: Progress,
+    bench: Bench, ready: Encoder, settings: Settings, probing: ProbeSettings, progress: Progress
 ) -> dict[str, Any]:
     """Score and probe, with what they took; no vector is taken from a cache."""
     paths = [path for path, _ in bench.sources.values()]
-    with api.prepared_encoder(name, loading, False, progress) as ready:
-        timed = _Timed(ready)
-        # The probe gets the vectors that scoring asked for; both draw the same queries.
-        encoder, began = Remembering(timed), time.perf_counter()
-        score = api.score(paths, encoder, settings=settings[0], progress=progress)
-        score_took, embedding = time.perf_counter() - began, timed.seconds
-        began = time.perf_counter()
-        probed = probe(bench.examples, encoder, settings[1], progress)
-        probe_took = time.perf_counter() - began
+    timed = _Timed(ready)
+    # The probe gets the vectors that scoring asked for; both draw the same queries.
+    encoder, began = Remembering(timed), time.perf_counter()
+    score = api.score(paths, encoder, settings=settings, progress=progress)
+    score_took, embedding = time.perf_counter() - began, timed.seconds
+    began = time.perf_counter()
+    probed = probe(bench.examples, encoder, probing, progress)
+    probe_took = time.perf_counter() - began
     seconds = {
         "embedding": embedding,
         "score": score_took - embedding,
