@@ -12,8 +12,9 @@ from eci import association, ranking
 from eci.errors import DataError
 from eci.metrics.eci import eci as score_of
 from eci.results import Estimate, span
-from eci.validation.agreement import Agreement, MetricValues, Trained, agree
+from eci.validation.agreement import Agreement, agree
 from eci.validation.agreement_text import agreement_text, summary_text
+from eci.validation.observations import Measurements, MetricValues
 from eci.validation.pooling import Averaged, summarise
 from eci.validation.resampling import (
     Ceiling,
@@ -61,7 +62,7 @@ def trained(**changes):
         "scores": scores([*LEVELS, NONE]),
         "seconds": 1000.0,
     }
-    return Trained(**{**known, **changes})
+    return Measurements(**{**known, **changes})
 
 
 def of(values, labels=LABELS):
@@ -556,7 +557,7 @@ def test_order_of_sources_and_metrics_changes_nothing_but_draws_do():
 
 def published():
     rows = GOLDEN["table1_bge_base"]
-    made = Trained(
+    made = Measurements(
         "BEIR", tuple(NDCG), (0,), np.repeat(np.array(list(NDCG.values()))[:, None, None], 2, axis=2)
     )
     computed = {row["name"]: float(score_of(row["n"], row["s"], row["d"])) for row in rows}

@@ -253,7 +253,7 @@ def broken(result, change):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda plain: plain.update(schema="eci.score/9"), r"expected a result of schema 'eci\.score/1', found 'eci\.score/9'"),
+        (lambda plain: plain.update(schema="eci.score/9"), r"expected schema 'eci\.score/1', found 'eci\.score/9'"),
         (lambda plain: plain.pop("verdict"), "has the keys verdict too"),
         (lambda plain: plain["sources"].clear(), "no sources"),
         (lambda plain: plain["sources"][0]["values"].pop("signal"), "no values of signal"),

@@ -624,7 +624,7 @@ def test_the_json_form_is_read_back_equal(found):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "expected a result of schema 'eci.probe/1', found 'list'"),
+        ("[]", "expected schema 'eci.probe/1', found 'list'"),
         ('{"schema": "eci.score/1"}', "found 'eci.score/1'"),
         (
             '{"schema": "eci.probe/1", "verdict": ""}',

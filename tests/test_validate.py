@@ -17,9 +17,10 @@ pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 pytest.importorskip("ir_measures", reason="the extra 'validate' is not installed")
 pytest.importorskip("bm25s", reason="the extra 'mine' is not installed")
 
+from eci.training.settings import NONE
 from eci.validation import running
 from eci.validation.cells import Bench
-from eci.validation.experiment import NONE, UNTRAINED, Experiment
+from eci.validation.experiment import UNTRAINED, Experiment
 from eci.validation.running import validate
 
 

@@ -15,11 +15,10 @@ import numpy as np
 
 from eci import metrics
 from eci.association import Association, Measures, association_text
-from eci.comparison import of_schema
 from eci.errors import EciError
 from eci.examples import refuse_limit
 from eci.metrics import semantic
-from eci.results import ScoreResult, listed, plain
+from eci.results import ScoreResult, listed, of_schema, plain
 from eci.settings import Settings
 from eci.tables import Table, table_of
 from eci.types import Encoder, Vectors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from eci import metrics
 from eci.ranking import kendall
-from eci.results import ScoreResult, plain
+from eci.results import ScoreResult, of_schema, plain
 from eci.tables import column
 
 SCHEMA = "eci.comparison/1"
@@ -115,21 +114,3 @@ def agreement(one: ScoreResult, two: ScoreResult) -> dict[str, float]:
     labels = sorted(entry.source for entry in one.sources)
     known = [name for name in metrics.NAMES if name in one.best.values and name in two.best.values]
     return {name: kendall(column(one, name, labels), column(two, name, labels)) for name in known}
-
-
-def of_schema(text: str | bytes, schema: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """The object that a JSON text holds.
-
-    Raises
-    ------
-    ValueError
-        It is not of this schema, or lacks one of the keys.
-    """
-    loaded = json.loads(text)
-    found = loaded.get("schema") if isinstance(loaded, dict) else type(loaded).__name__
-    if found != schema:
-        raise ValueError(f"expected schema {schema!r}, found {found!r}")
-    lacking = sorted(set(keys) - loaded.keys())
-    if lacking:
-        raise ValueError(f"schema {schema!r} has the keys {', '.join(lacking)} too")
-    return dict(loaded)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from eci.results import Estimate, count, listed, number, plain, span
+from eci.results import Estimate, count, filled, listed, number, of_schema, plain, span
 
 SCHEMA = "eci.probe/1"
 
@@ -131,16 +131,10 @@ class ProbeResult:
         ValueError
             The text is not a result of the schema ``eci.probe/1``.
         """
-        loaded = json.loads(text)
-        found = loaded.pop("schema", None) if isinstance(loaded, dict) else type(loaded).__name__
-        if found != SCHEMA:
-            raise ValueError(f"expected a result of schema {SCHEMA!r}, found {found!r}")
-        lacking = {entry.name for entry in fields(cls)} - loaded.keys()
-        if lacking:
-            raise ValueError(f"a result of schema {SCHEMA!r} has the keys {', '.join(sorted(lacking))} too")
+        loaded = of_schema(text, SCHEMA, [entry.name for entry in fields(cls)])
         loaded["sources"] = tuple(_source(entry) for entry in loaded["sources"])
-        loaded["none"], loaded["untrained"] = _source(loaded["none"]), _estimate(loaded["untrained"])
-        loaded["comparisons"] = tuple(_numbers(entry) for entry in loaded["comparisons"])
+        loaded["none"], loaded["untrained"] = _source(loaded["none"]), Estimate(**filled(loaded["untrained"]))
+        loaded["comparisons"] = tuple(filled(entry) for entry in loaded["comparisons"])
         for name in ("chosen", "warnings"):
             loaded[name] = tuple(loaded[name])
         return cls(**loaded)
@@ -292,13 +286,5 @@ def _between(estimate: Estimate) -> str:
 
 
 def _source(entry: dict[str, Any]) -> ProbedSource:
-    estimates = {name: _estimate(entry[name]) for name in ("ndcg", "gain", "gain_unseen")}
-    return ProbedSource(**{**_numbers(entry), **estimates})
-
-
-def _estimate(entry: Mapping[str, float | None]) -> Estimate:
-    return Estimate(**_numbers(entry))
-
-
-def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in entry.items()}
+    estimates = {name: Estimate(**filled(entry[name])) for name in ("ndcg", "gain", "gain_unseen")}
+    return ProbedSource(**{**filled(entry), **estimates})

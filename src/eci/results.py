@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 from unicodedata import east_asian_width
@@ -137,17 +137,10 @@ class ScoreResult:
         ValueError
             The text is not a result of the schema ``eci.score/1``.
         """
-        loaded = json.loads(text)
-        found = loaded.get("schema") if isinstance(loaded, dict) else type(loaded).__name__
-        if found != SCHEMA:
-            raise ValueError(f"expected a result of schema {SCHEMA!r}, found {found!r}")
-        lacking = {entry.name for entry in fields(cls)} - loaded.keys()
-        if lacking:
-            raise ValueError(f"a result of schema {SCHEMA!r} has the keys {', '.join(sorted(lacking))} too")
+        loaded = of_schema(text, SCHEMA, [entry.name for entry in fields(cls)])
         sources = tuple(_source(entry) for entry in loaded.pop("sources"))
         for name in ("comparisons", "baselines", "effects", "shortcuts", "warnings"):
             loaded[name] = tuple(loaded[name])
-        del loaded["schema"]
         return cls(sources=sources, **loaded)
 
     def to_frame(self) -> Any:
@@ -237,16 +230,32 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def of_schema(text: str | bytes, schema: str, keys: Iterable[str]) -> dict[str, Any]:
+    """What a JSON text of a schema holds, without the schema's name.
+
+    Raises
+    ------
+    ValueError
+        It is not of this schema, or lacks one of the keys.
+    """
+    loaded = json.loads(text)
+    found = loaded.pop("schema", None) if isinstance(loaded, dict) else type(loaded).__name__
+    if found != schema:
+        raise ValueError(f"expected schema {schema!r}, found {found!r}")
+    lacking = sorted(set(keys) - loaded.keys())
+    if lacking:
+        raise ValueError(f"schema {schema!r} has the keys {', '.join(lacking)} too")
+    return dict(loaded)
+
+
+def filled(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a JSON text with NaN in the place of null, as `plain` wrote it."""
+    return {name: math.nan if value is None else value for name, value in entry.items()}
+
+
 def _source(entry: dict[str, Any]) -> SourceResult:
     kinds = {
-        kind: {name: Estimate(**_filled(estimate)) for name, estimate in entry[kind].items()}
+        kind: {name: Estimate(**filled(estimate)) for name, estimate in entry[kind].items()}
         for kind in ("values", "common")
     }
-    probability = entry["probability_best"]
-    return SourceResult(
-        **{**entry, **kinds, "probability_best": math.nan if probability is None else probability}
-    )
-
-
-def _filled(estimate: dict[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in estimate.items()}
+    return SourceResult(**{**filled(entry), **kinds})

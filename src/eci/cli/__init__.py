@@ -95,7 +95,10 @@ def run() -> None:
 
 
 def _interrupted(debug: bool) -> None:
-    _say("Interrupted. Nothing was left under the output's name; vectors already cached are kept.", debug)
+    _say(
+        "Interrupted. Nothing half-done was left; finished vectors, shards and cells are kept.",
+        debug,
+    )
     sys.exit(130)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.command import command_line, working
 from eci.cli.options import (
     encoder_option,
     loading_options,
@@ -76,12 +74,10 @@ def ablate(
     """  # noqa: D301
     from eci import api
     from eci.ablation import AblationSettings
-    from eci.atomic import atomic_path
-    from eci.cli.progress import StderrProgress
     from eci.settings import Settings
 
     settings = AblationSettings(fixed_n, measures=measures, scoring=Settings(**scoring))
-    with atomic_path(output) if output else nullcontext() as temporary, StderrProgress() as progress:
+    with working(output) as (progress, keep):
         found = api.ablate(
             list(files),
             encoders,
@@ -91,9 +87,8 @@ def ablate(
             cache=cache,
             progress=progress,
         )
-        found.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
-        if temporary is not None:
-            temporary.write_text(found.to_json() + "\n", encoding="utf-8")
+        found.settings["command"] = command_line()
+        keep(found)
     click.echo(found.to_json() if as_json else _described(found))
 
 

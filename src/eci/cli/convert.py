@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from eci.cli.command import command_line
 from eci.cli.options import output_options, reading_options
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def convert(
         raise click.UsageError("--card-title and --card-license belong to a card: give --card RESULT.")
     described = None
     if card is not None:
-        command = shlex.join(["eci", *sys.argv[1:]])
+        command = command_line()
         described = Card(read_result(card), card_title, card_license, command)
     rows = read(inputs, reading)
     click.echo(f"Reading {rows.layout}: {', '.join(inputs)}", err=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.command import command_line, working
 from eci.cli.options import loading_options, result_option
 from eci.results import count, listed, number, span
 
@@ -98,8 +96,6 @@ def evaluate(
       eci evaluate scifact --model all-MiniLM-L6-v2 --model my-model/ --runs-to runs/ -o result.json
       eci evaluate scifact --run bm25.trec --run dense.trec --measure nDCG@10 --measure AP
     """  # noqa: D301
-    from eci.atomic import atomic_path
-    from eci.cli.progress import StderrProgress
     from eci.validation.evaluation import evaluate_run
     from eci.validation.judged import JudgedCollection
     from eci.validation.measures import depth_for, parse
@@ -108,16 +104,14 @@ def evaluate(
     asked = _Asked(**options)
     parsed = parse(measures)
     depth = depth_for(parsed, asked.depth)
-    # Opened first: a place that cannot be written to is told before the work, not after it.
-    with atomic_path(output) if output else nullcontext() as temporary, StderrProgress() as progress:
+    with working(output) as (progress, keep):
         collection = JudgedCollection.read(folder, split)
         runs = asked.runs(collection, depth, progress)
         found = [evaluate_run(run, collection, measures=measures) for run in runs]
         for entry in found:
-            entry.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
+            entry.settings["command"] = command_line()
         result = found[0] if len(found) == 1 else compare(found, str(parsed[0]), seed=seed)
-        if temporary is not None:
-            temporary.write_text(result.to_json() + "\n", encoding="utf-8")
+        keep(result)
     click.echo(result.to_json() if as_json else _described(result))
 
 

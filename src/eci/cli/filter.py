@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eci.cli.command import command_line
 from eci.cli.models import Models
 from eci.cli.options import (
     filter_options,
@@ -91,5 +90,5 @@ def filter(  # noqa: A001, PLR0917
             judged=relevant_pairs(qrels),
             progress=progress,
         )
-    result = replace(result, settings={**result.settings, "command": shlex.join(["eci", *sys.argv[1:]])})
+    result = replace(result, settings={**result.settings, "command": command_line()})
     click.echo(result.to_json() if as_json else f"{result.table()}\n{output}")

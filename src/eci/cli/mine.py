@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.command import command_line
 from eci.cli.models import Models
 from eci.cli.options import filter_options, loading_options, output_options, teacher_option
 
@@ -115,7 +114,7 @@ def _mine(build: Callable[..., Miner], options: dict[str, Any]) -> None:
         result = run(
             read.task, miner, output, settings, teacher=judge, read_from=read.paths, progress=progress
         )
-    told = {"command": shlex.join(["eci", *sys.argv[1:]]), "files": files}
+    told = {"command": command_line(), "files": files}
     result = replace(result, notes=[*read.notes, *result.notes], settings={**result.settings, **told})
     beside = output.parent / f"{output.name}.mine.json"
     with atomic_path(beside) as temporary:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.command import command_line, working
 from eci.cli.options import loading_options, reading_options, result_option
 
 if TYPE_CHECKING:
@@ -93,13 +91,10 @@ def probe(
       eci probe train.jsonl --candidates corpus.jsonl --hard-negatives 8 -o probe.json
     """  # noqa: D301
     from eci import api
-    from eci.atomic import atomic_path
-    from eci.cli.progress import StderrProgress
     from eci.probing import ProbeSettings
 
     settings = ProbeSettings(**options)
-    # Opened first: a place that cannot be written to is told before the work, not after it.
-    with atomic_path(output) if output else nullcontext() as temporary, StderrProgress() as progress:
+    with working(output) as (progress, keep):
         found = api.probe(
             list(files),
             encoder,
@@ -109,9 +104,8 @@ def probe(
             cache=cache,
             progress=progress,
         )
-        found.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
-        if temporary is not None:
-            temporary.write_text(found.to_json() + "\n", encoding="utf-8")
+        found.settings["command"] = command_line()
+        keep(found)
     click.echo(found.to_json() if as_json else _described(found))
 
 

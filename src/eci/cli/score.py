@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.command import command_line, working
 from eci.cli.options import (
     encoder_option,
     loading_options,
@@ -83,24 +81,20 @@ def score(
       eci score scifact/ bm25.trec dense.trec --encoder intfloat/e5-base-v2 -o result.json
     """  # noqa: D301
     from eci import api
-    from eci.atomic import atomic_path
     from eci.cli.describe import describe, describe_comparison
-    from eci.cli.progress import StderrProgress
     from eci.results import ScoreResult
 
     settings = _settings(scoring, options)
     given: dict[str, Any] = {"settings": settings, "reading": reading, "loading": loading, "cache": cache}
-    # Opened first: a place that cannot be written to is told before the work, not after it.
-    with atomic_path(output) if output else nullcontext() as temporary, StderrProgress() as progress:
+    with working(output) as (progress, keep):
         found: ScoreResult | Comparison
         if len(encoders) == 1:
             found = api.score(list(files), encoders[0], progress=progress, **given)
         else:
             found = api.compare(list(files), encoders, progress=progress, **given)
         for result in (found,) if isinstance(found, ScoreResult) else found.results:
-            result.settings["command"] = shlex.join(["eci", *sys.argv[1:]])
-        if temporary is not None:
-            temporary.write_text(found.to_json() + "\n", encoding="utf-8")
+            result.settings["command"] = command_line()
+        keep(found)
     if as_json:
         click.echo(found.to_json())
     else:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+
+from eci.cli.command import command_line
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -207,7 +207,7 @@ def train(
     from eci.training.card import ModelCard
     from eci.training.train import train as run
 
-    command = shlex.join(["eci", *sys.argv[1:]])
+    command = command_line()
     card = ModelCard(read_result(score) if score else None, command)
     with StderrProgress() as progress:
         found = run(

@@ -154,6 +154,18 @@ def fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
+def bullets(texts: Iterable[str]) -> list[str]:
+    """Texts of the data as one list; nothing without any."""
+    lines = "\n".join(f"- {escaped(text)}" for text in texts)
+    return [lines] if lines else []
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells, which are Markdown already, as a table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _front_matter(card: Card, title: str, rows: int) -> str:
     from huggingface_hub import DatasetCardData
 
@@ -177,16 +189,16 @@ def _rows(contents: Contents) -> list[str]:
     return [
         "## Rows",
         f"{contents.rows:,} rows in the layout `{contents.layout}`: {LAYOUTS[contents.layout].keys}.",
-        _table(("column", "type"), _columns(contents.columns)),
+        table(("column", "type"), _columns(contents.columns)),
         "Negatives by where they come from, each query counted once:",
-        _table(("source", "queries", "negatives", "per query"), sources),
+        table(("source", "queries", "negatives", "per query"), sources),
         _short(contents),
         *(
             [f"Left out, and how many there were: {escaped(lost)}."]
             if (lost := ", ".join(f"{what} ({n:,})" for what, n in contents.lost.items()))
             else []
         ),
-        *_items(contents.notes),
+        *bullets(contents.notes),
     ]
 
 
@@ -229,14 +241,14 @@ def _scores(result: ScoreResult, contents: Contents) -> list[str]:
         + f"){f', to fine-tune {escaped(str(target))}' if target not in (None, name) else ''}. "
         + _provenance(result, contents)
         + _coverage(result, contents),
-        _table((*heads, "above positive, %", "ln(1+N)"), rows),
+        table((*heads, "above positive, %", "ln(1+N)"), rows),
         "Intervals are 95 %. N: negatives per query that has any; signal: their mean cosine with the query; "
         "margin: the best positive's cosine minus the hardest negative's, 0 at least; mean margin: minus "
         "their mean; eci: ln(1+N) times the harmonic mean of signal and margin; P(first): probability of "
         "ranking first.",
         f"Verdict: {escaped(result.verdict)}",
         _UNPROVEN,
-        *_items([*careful, *map(str, result.data.get("notes", ()))]),
+        *bullets([*careful, *map(str, result.data.get("notes", ()))]),
     ]
 
 
@@ -289,16 +301,6 @@ def _interval(value: Estimate) -> str:
     if isnan(value.low):
         return number(value.value)
     return f"{number(value.value)} ({number(value.low)} … {number(value.high)})"
-
-
-def _items(texts: Iterable[str]) -> list[str]:
-    lines = "\n".join(f"- {escaped(text)}" for text in texts)
-    return [lines] if lines else []
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import zip_longest
@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from eci.datasets.card import escaped, fenced
+from eci.datasets.card import bullets, escaped, fenced, table
 from eci.results import ScoreResult, count, listed, number
 
 _BELOW = "## Citation"
@@ -81,11 +81,11 @@ def section(told: Mapping[str, Any], card: ModelCard) -> str:
         f"{negatives if each else 'and nothing else'}. {term if generated else ''}"
         "No two rows of a batch share a text, and their documents are negatives of each other. "
         f"{trained['steps']:,} steps in {trained['seconds']:,.0f} s; mean loss {number(trained['loss'])}.",
-        *_items(told["notes"]),
+        *bullets(told["notes"]),
         *_dev(trained, rows),
         "Settings:",
         fenced("json", orjson.dumps(settings, option=orjson.OPT_INDENT_2).decode()),
-        *(["Files of the rows:", *_items(files)] if files else []),
+        *(["Files of the rows:", *bullets(files)] if files else []),
         *([fenced("console", card.command)] if card.command else []),
         *(_scores(card.score, told) if card.score else []),
     ]
@@ -103,7 +103,7 @@ def _dev(trained: Mapping[str, Any], rows: Mapping[str, Any]) -> list[str]:
         f"nDCG@10 on {count(rows['held_out'], 'query')} held out of training, among the "
         f"{count(rows['documents'], 'document')} of the rows. The step in bold was kept because it is the "
         "best of these, so what it has is too good to expect of other queries:",
-        _table(("step", "nDCG@10"), lines),
+        table(("step", "nDCG@10"), lines),
     ]
 
 
@@ -123,13 +123,3 @@ def _scores(score: ScoreResult, told: Mapping[str, Any]) -> list[str]:
         f"Verdict: {escaped(score.verdict)}",
         "**No metric here is known to predict training.**",
     ]
-
-
-def _items(texts: Iterable[str]) -> list[str]:
-    lines = "\n".join(f"- {escaped(text)}" for text in texts)
-    return [lines] if lines else []
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

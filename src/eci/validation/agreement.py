@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ import numpy as np
 from eci.association import Association
 from eci.errors import DataError
 from eci.results import Estimate, listed, plain
+from eci.training.settings import NONE
 from eci.types import Flags, Floats
+from eci.validation.observations import CAPACITY, VERDICTS, Measurements, MetricValues
 from eci.validation.resampling import (
     Ceiling,
     Resampled,
@@ -35,108 +37,6 @@ from eci.validation.resampling import (
 )
 
 SCHEMA = "eci.agreement/1"
-NONE = "none"
-# What every other metric has to beat, and what the partial correlation is given: ln(1+N).
-CAPACITY = "capacity"
-VERDICTS = ("help", "undecided", "hurt")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One measure of retrievers that were trained on each source.
-
-    Parameters
-    ----------
-    collection : str
-    sources : tuple of S str
-        ``none``, in-batch negatives alone, may be one of them.
-    seeds : tuple of K int
-    scores : ndarray of shape (S, K, n)
-        The measure by source, seed and test query; more is better.
-    measure : str
-    seconds : float
-        What all the training took; NaN if unknown.
-
-    Raises
-    ------
-    DataError
-        The scores have another shape or are not finite, a source or seed stands there twice, or there is no
-        source but ``none``, or no second query.
-    """
-
-    collection: str
-    sources: tuple[str, ...]
-    seeds: tuple[int, ...]
-    scores: Floats
-    measure: str = "nDCG@10"
-    seconds: float = math.nan
-
-    def __post_init__(self) -> None:
-        told, shape = f"{self.measure} on {self.collection}", np.shape(self.scores)
-        for noun, labels in (("source", self.sources), ("seed", self.seeds)):
-            twice = [str(label) for label, times in Counter(labels).items() if times > 1]
-            if twice:
-                raise DataError(f"{told}: {noun} {listed(twice)} stands there twice. Give each one once.")
-        if len(shape) != 3 or shape[:2] != (len(self.sources), len(self.seeds)) or not shape[1]:
-            raise DataError(
-                f"{told}: expected scores of shape (sources, seeds, queries) of {len(self.sources)} sources "
-                f"and {len(self.seeds)} seeds, found {shape}."
-            )
-        if not set(self.sources) - {NONE} or shape[2] < 2:
-            raise DataError(f"{told}: needs a source beside none, and two test queries; found {shape}.")
-        bad = np.argwhere(~np.isfinite(self.scores))
-        if len(bad):
-            source, seed, query = bad[0].tolist()
-            raise DataError(
-                f"{told}: no finite score of source {self.sources[source]!r}, seed {self.seeds[seed]}, query "
-                f"number {query}. A query without results counts 0."
-            )
-
-
-@dataclass(frozen=True)
-class MetricValues:
-    """What one metric says of the sources.
-
-    Parameters
-    ----------
-    metric : str
-    values : dict of str to float
-        By source; absent or NaN where undefined. A value of ``none`` is an opinion on it.
-    more_is_better : bool
-        False for the metrics in ``eci.metrics.LOWER_IS_BETTER``.
-    verdicts : dict of str to str
-        ``help``, ``hurt`` or ``undecided`` by source, where the metric gives verdicts.
-    seconds : float
-        What scoring all sources took; NaN if unknown.
-    """
-
-    metric: str
-    values: Mapping[str, float]
-    more_is_better: bool = True
-    verdicts: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = math.nan
-
-    def of(self, sources: Sequence[str]) -> Floats:
-        """The values of the sources, of shape (S,), so signed that more is better; NaN where undefined.
-
-        Raises
-        ------
-        DataError
-            A value or verdict is of no source, or is no value or verdict.
-        """
-        unknown = [label for label in {**self.values, **self.verdicts} if label not in (*sources, NONE)]
-        if unknown:
-            raise DataError(f"{self.metric}: not trained on {listed(unknown)}, only on {listed(sources)}.")
-        infinite = [label for label, value in self.values.items() if math.isinf(value)]
-        if infinite:
-            raise DataError(
-                f"{self.metric}: infinite for {listed(infinite)}. Give NaN where it is undefined."
-            )
-        wrong = sorted(set(self.verdicts.values()).difference(VERDICTS))
-        if wrong:
-            raise DataError(f"{self.metric}: no verdict {listed(wrong)}. Verdicts are {listed(VERDICTS)}.")
-        sign = 1.0 if self.more_is_better else -1.0
-        return sign * np.array([self.values.get(label, math.nan) for label in sources], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -245,13 +145,13 @@ class Agreement:
 
 
 def agree(
-    trained: Trained, metrics: Iterable[MetricValues], *, draws: int = 2000, seed: int = 0
+    trained: Measurements, metrics: Iterable[MetricValues], *, draws: int = 2000, seed: int = 0
 ) -> Agreement:
     """Hold metrics against what training gave.
 
     Parameters
     ----------
-    trained : Trained
+    trained : Measurements
     metrics : iterable of MetricValues
         The one named ``capacity`` is what the others are compared with.
     draws : int
@@ -269,7 +169,7 @@ def agree(
     >>> rng = np.random.default_rng(0)
     >>> level = np.array([0.3, 0.4, 0.5, 0.6, 0.35])
     >>> scores = level[:, None, None] + 0.05 * rng.standard_normal((5, 3, 100))
-    >>> trained = Trained("toy", ("a", "b", "c", "d", "none"), (1, 2, 3), scores)
+    >>> trained = Measurements("toy", ("a", "b", "c", "d", "none"), (1, 2, 3), scores)
     >>> found = agree(trained, [MetricValues("eci", {"a": 1, "b": 3, "c": 2, "d": 4, "none": 0})])
     >>> round(found["eci"].kendall.value, 3), found["eci"].choice, found["eci"].regret.value
     (0.667, ('d',), 0.0)
@@ -317,7 +217,7 @@ class _Ground:
 
     Parameters
     ----------
-    trained : Trained
+    trained : Measurements
     rows : ndarray of shape (1 + B, S)
     hard : ndarray of shape (S,)
         Which sources are not ``none``.
@@ -326,7 +226,7 @@ class _Ground:
     seed : int
     """
 
-    trained: Trained
+    trained: Measurements
     rows: Floats
     hard: Flags
     capacity: Floats
@@ -334,7 +234,7 @@ class _Ground:
     seed: int
 
     @classmethod
-    def of(cls, trained: Trained, resampled: Resampled, capacity: Floats, seed: int) -> _Ground:
+    def of(cls, trained: Measurements, resampled: Resampled, capacity: Floats, seed: int) -> _Ground:
         rows, hard = resampled.means, np.array([label != NONE for label in trained.sources])
         effects = []
         for place in [] if hard.all() else np.flatnonzero(hard).tolist():

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from eci.results import Estimate, count, listed, number, span
-from eci.validation.agreement import CAPACITY, NONE, VERDICTS, Agreement
+from eci.training.settings import NONE
+from eci.validation.agreement import Agreement
+from eci.validation.observations import CAPACITY, VERDICTS
 from eci.validation.pooling import Averaged, Summary
 from eci.validation.resampling import Share
 

@@ -25,14 +25,16 @@ from eci.datasets.trec import read_qrels
 from eci.directions import drawn_order
 from eci.errors import DataError, InUseError
 from eci.examples import Examples
+from eci.models import pretrained
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import SentenceTransformerEncoder
 from eci.ragged import Ragged
 from eci.training.finetune import Run, Trained, Training, finetune
 from eci.training.rows import Drawing, TrainingRows
+from eci.training.settings import NONE
 from eci.types import Flags, Progress, silent
 from eci.validation.evaluation import Evaluation, evaluate_retrieval
-from eci.validation.experiment import NONE, UNTRAINED, CollectionPlan, Experiment, expanded
+from eci.validation.experiment import UNTRAINED, CollectionPlan, Experiment, expanded
 from eci.validation.judged import JudgedCollection
 from eci.validation.sources import digest_of, settled, sources_made
 
@@ -335,8 +337,7 @@ class Bench:
 
 def versions() -> dict[str, str]:
     """Of everything that decides what training gives."""
-    names = ("eci", "torch", "transformers", "sentence-transformers")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return {"python": platform.python_version(), "eci": version("eci"), **pretrained.versions()}
 
 
 def _told(found: Evaluation) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from eci.comparison import of_schema
-from eci.results import Estimate, number, plain
+from eci.results import Estimate, filled, number, of_schema, plain
 from eci.types import Encoder, Progress, silent
 from eci.validation import measures as measuring
 from eci.validation.judged import JudgedCollection
@@ -66,10 +65,7 @@ class Evaluation:
         """
         keys = ("run", "measures", "queries", "per_query", "encoder", "settings", "notes")
         loaded = of_schema(text, SCHEMA, keys)
-        estimates = {
-            name: Estimate(**{key: float("nan") if value is None else value for key, value in entry.items()})
-            for name, entry in loaded["measures"].items()
-        }
+        estimates = {name: Estimate(**filled(entry)) for name, entry in loaded["measures"].items()}
         given = {key: loaded[key] for key in keys}
         return cls(**{**given, "measures": estimates, "notes": tuple(loaded["notes"])})
 

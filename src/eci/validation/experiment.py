@@ -16,8 +16,8 @@ from eci.models.sentence_transformer import ModelOptions
 from eci.results import count, listed
 from eci.training.finetune import Stopping, Training
 from eci.training.rows import Drawing
+from eci.training.settings import NONE
 
-NONE = "none"
 TARGET = "target"
 UNTRAINED = "untrained"
 _FORBID = {"extra": "forbid", "strict": True}

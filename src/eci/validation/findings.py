@@ -10,10 +10,12 @@ import numpy as np
 import orjson
 
 from eci.results import number, plain, span
-from eci.validation.agreement import Agreement, Trained, agree
+from eci.training.settings import NONE
+from eci.validation.agreement import Agreement, agree
 from eci.validation.agreement_text import agreement_text, summary_text
 from eci.validation.cells import Bench, versions
-from eci.validation.experiment import NONE, UNTRAINED, Experiment
+from eci.validation.experiment import UNTRAINED, Experiment
+from eci.validation.observations import Measurements
 from eci.validation.pooling import Summary, summarise
 from eci.validation.scored import Scored
 
@@ -158,7 +160,7 @@ def compared(bench: Bench, scores: Sequence[Scored]) -> Compared:
                 ]
             )
             for found in scores:
-                whole = Trained(name, sources, tuple(seeds), table, measure, spent["training"])
+                whole = Measurements(name, sources, tuple(seeds), table, measure, spent["training"])
                 agreements[found.encoder].append(agree(whole, found.metrics()))
                 if measure == _MAIN and _FEWEST <= clean.sum() < len(clean):
                     part = replace(whole, collection=f"{name}, unseen positives", scores=table[:, :, clean])

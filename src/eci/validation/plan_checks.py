@@ -16,8 +16,8 @@ from eci.errors import DataError, EciError, MissingDependency
 from eci.results import listed
 from eci.training.finetune import Stopping, Training
 from eci.training.rows import Drawing
+from eci.training.settings import NONE
 from eci.validation.experiment import (
-    NONE,
     TARGET,
     UNTRAINED,
     CollectionPlan,

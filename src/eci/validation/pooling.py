@@ -9,10 +9,9 @@ from typing import Any
 
 from eci.errors import DataError
 from eci.results import Estimate, listed, plain
-from eci.validation.agreement import VERDICTS, Agreement, best_first
-from eci.validation.resampling import (
-    Share,
-)
+from eci.validation.agreement import Agreement, best_first
+from eci.validation.observations import VERDICTS
+from eci.validation.resampling import Share
 
 
 @dataclass(frozen=True)

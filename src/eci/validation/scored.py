@@ -21,10 +21,11 @@ from eci.probed import ProbeResult
 from eci.probing import ProbeSettings, probe
 from eci.results import ScoreResult
 from eci.settings import Settings
+from eci.training.settings import NONE
 from eci.types import Encoder, Progress, silent
-from eci.validation.agreement import MetricValues
 from eci.validation.cells import Bench
-from eci.validation.experiment import NONE, TARGET
+from eci.validation.experiment import TARGET
+from eci.validation.observations import MetricValues
 from eci.validation.sources import digest_of, settled
 
 SCHEMA = "eci.scores/1"
