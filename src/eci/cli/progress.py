@@ -18,6 +18,7 @@ class StderrProgress:
         self._terminal = sys.stderr.isatty()
         self._stage = ""
         self._began = self._shown = 0.0
+        self._before = 0
         self._open = False
 
     def __enter__(self) -> StderrProgress:
@@ -33,7 +34,8 @@ class StderrProgress:
         now = time.monotonic()
         begins, ends = stage != self._stage, 0 < total <= done
         if begins:
-            self._stage, self._began = stage, now
+            # What an earlier run left does not tell how fast this one is.
+            self._stage, self._began, self._before = stage, now, done
             if done and not total:
                 self._shown = now
         pause = _TERMINAL_PAUSE if self._terminal else _LOG_PAUSE
@@ -51,6 +53,6 @@ class StderrProgress:
         if not total:
             return f"{done:,} {stage}" if done else f"{stage} …"
         text = f"{stage}: {done:,} of {total:,}"
-        if 0 < done < total and seconds > 1:
-            text += f", {seconds * (total - done) / done:,.0f} s left"
+        if self._before < done < total and seconds > 1:
+            text += f", {seconds * (total - done) / (done - self._before):,.0f} s left"
         return text
