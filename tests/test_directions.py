@@ -140,17 +140,25 @@ def test_the_held_out_loss_is_over_no_more_queries_than_the_bound(monkeypatch):
 def test_more_candidates_change_alignment_alone():
     rows = make_rows(80)
     plain = score(examples_of(rows), ENCODER)
-    same = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=texts_of(rows)[:50]))
+    same = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=texts_of(rows)))
     assert same.to_dict()["sources"] == plain.to_dict()["sources"]
     extra = [f"document {number} of the corpus about margin and query" for number in range(30)]
-    more = score(
-        examples_of(rows), ENCODER, corpora=Corpora(candidates=[*extra, extra[0], texts_of(rows)[0]])
-    )
+    more = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=[*extra, extra[0], *texts_of(rows)]))
     assert more.data["alignment"]["candidates"] == plain.data["alignment"]["candidates"] + 30
     assert more.data["embedded"]["documents"] == plain.data["embedded"]["documents"] + 30
     for name, value in plain["bm25"].values.items():
         unchanged = vars(more["bm25"].values[name]) == pytest.approx(vars(value), abs=0, rel=0, nan_ok=True)
         assert unchanged != name.startswith("alignment"), name
+
+
+def test_beside_candidates_a_negative_that_no_corpus_has_is_not_ranked():
+    rows = make_rows(80)
+    extra = [f"document {number} of the corpus about margin and query" for number in range(30)]
+    positives = {entry["text"] for row in rows for entry in row["positives"]}
+    found = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=extra))
+    assert found.data["alignment"]["candidates"] == len(positives) + 30
+    wide = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=[*extra, *positives]))
+    assert wide.to_dict()["sources"] == found.to_dict()["sources"]
 
 
 def test_candidates_are_embedded_once_and_also_when_their_queries_are_not_drawn():

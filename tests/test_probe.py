@@ -419,7 +419,7 @@ def test_figures_fit_together(found):
     assert gap["confidence"] == 0.95
     assert [entry["fold"] for entry in found.chosen] == [0, 1, 2, 3, 4]
     assert {entry["rate"] for entry in found.chosen} <= set(QUICK.rates)
-    assert found.settings["hard_negatives"] == 4
+    assert found.settings["hard_negatives"] == 1
     assert found.data["pool"] == found.data["documents"] == 1600
     assert found.data["embedded"] == {"queries": 200, "documents": 1600}
 
@@ -494,9 +494,7 @@ def test_intervals_are_the_paired_jackknife_of_the_queries_own_figures(world, mo
 
 def test_fewer_queries_and_documents_than_there_are(world):
     settings = replace(QUICK, sample=80, pool=400, rates=(0.1,), epochs=(1,))
-    result = probe_rows(
-        examples_of(world.rows), world, settings, corpora=Corpora(("topical0 of 0", "answer1 of 7"))
-    )
+    result = probe_rows(examples_of(world.rows), world, settings)
     assert (result.data["probed"], result.data["pool"], result.data["queries"]) == (80, 400, 200)
     assert result.data["notes"][0] == "80 of 200 queries were drawn"
     assert result.data["notes"][1].endswith("documents are ranked: all positives, and others drawn")
@@ -506,19 +504,25 @@ def test_fewer_queries_and_documents_than_there_are(world):
     assert least.data["pool"] == 320
 
 
-def test_candidates_are_ranked_beside_the_documents_of_the_rows(world):
+def test_candidates_and_positives_are_ranked_and_nothing_that_only_rows_hold(world):
     rows = [{**row, "negatives": row["negatives"][:1]} for row in world.rows]
     settings = replace(QUICK, rates=(0.1,), epochs=(1,))
     more = tuple(f"topical3 of {i}" for i in range(200))
-    plain, wide = (
-        probe_rows(examples_of(rows), world, settings, corpora=given) for given in (None, Corpora(more))
+    own = tuple(row["negatives"][0]["text"] for row in rows)
+    plain, wide, without = (
+        probe_rows(examples_of(rows), world, settings, corpora=given)
+        for given in (None, Corpora((*own, *more)), Corpora(more))
     )
     assert plain.data["notes"] == [
-        "only the 1,000 documents of the rows are ranked; --candidates adds those of a corpus"
+        "the 1,000 documents of the rows are ranked; --candidates ranks those of a corpus instead"
     ]
     assert wide.data["notes"] == []
     assert (plain.data["pool"], wide.data["pool"]) == (1000, 1200)
     assert wide.untrained.value < plain.untrained.value
+    assert without.data["notes"] == ["200 negatives that the candidates lack: trained with, not ranked"]
+    assert without.data["pool"] == 1000
+    assert without["topical"].loss_before == wide["topical"].loss_before
+    assert without.untrained.value > wide.untrained.value
 
 
 def test_shared_positives_and_missing_negatives_are_told(world):
@@ -751,7 +755,7 @@ def test_the_command_prints_a_table_and_writes_the_result(monkeypatch, capsys, t
     assert (result.settings["hard_negatives"], result.settings["seeds"]) == (2, 1)
     assert result.settings["command"].startswith("eci probe ")
     assert {entry.source for entry in result.sources} == {"bm25", "dense"}
-    assert result.data["pool"] == result.data["documents"] + 30
+    assert result.data["pool"] == 60 + 30
 
 
 def test_the_command_prints_json_and_refuses_what_cannot_be(monkeypatch, capsys, rows_file):

@@ -22,6 +22,7 @@ from eci.validation import running
 from eci.validation.cells import Bench
 from eci.validation.experiment import UNTRAINED, Experiment
 from eci.validation.running import validate
+from eci.validation.scored import scored
 
 
 def beir(folder, queries=60, documents=150, seed=0):
@@ -747,3 +748,25 @@ def test_a_process_that_is_killed_is_told_and_not_replaced_by_this_one(done, tmp
     with pytest.raises(EciError, match="the process on cpu ended without a word"):
         validate(experiment, tmp_path / "out", devices=("cpu",))
     assert not list((tmp_path / "out").glob("cells/one/*.json"))
+
+
+def test_sources_are_scored_and_probed_as_the_cells_train_and_search(done, home):
+    for path in (done[1] / "scores").iterdir():
+        kept = json.loads(path.read_text())
+        corpus = len((home / "one" / "corpus.jsonl").read_text().splitlines())
+        assert kept["score"]["settings"]["reading"]["candidates"] == str(home / "one" / "corpus.jsonl")
+        assert kept["score"]["data"]["alignment"]["candidates"] == kept["probe"]["data"]["pool"] == corpus
+        assert kept["probe"]["data"]["notes"] == []
+        assert (kept["probe"]["settings"]["batch"], kept["probe"]["settings"]["hard_negatives"]) == (8, 1)
+
+
+def test_metrics_are_asked_again_where_the_corpus_or_the_training_is_another(done, home, tmp_path):
+    experiment, folder, _ = done
+    (target,) = (path.name for path in (folder / "scores").glob("one-target-*"))
+    shutil.copytree(folder, tmp_path / "out")
+    other = replace(experiment, judges=(), training=replace(experiment.training, temperature=0.1))
+    scored(Bench(other, other.collections[0], tmp_path / "out"), "target")
+    made = {path.name for path in (tmp_path / "out" / "scores").glob("one-target-*")} - {target}
+    assert len(made) == 1
+    kept = json.loads((tmp_path / "out" / "scores" / made.pop()).read_text())
+    assert kept["score"]["settings"]["temperature"] == kept["probe"]["settings"]["temperature"] == 0.1

@@ -170,7 +170,7 @@ def probe(
     Parameters
     ----------
     rows, encoder, reading, loading, cache, progress
-        As in `score`. Documents of ``reading.candidates`` are ranked beside those of the rows.
+        As in `score`. Documents of ``reading.candidates`` are ranked, in the place of those of the rows.
     settings : ProbeSettings, optional
 
     Returns

@@ -104,7 +104,7 @@ class Directions:
     @property
     def pool(self) -> int:
         """How many candidates the held-out loss ranks."""
-        return int(self._embedded.has_document.sum())
+        return len(self._embedded.searched())
 
     def _figures(self, only: Flags, source: int) -> dict[str, Floats]:
         queries = self._ordered(only)
@@ -145,7 +145,7 @@ class Directions:
     @property
     def _held_out(self) -> alignment.Gradient:
         if self._held is None:
-            queries, pool = self._ordered(self._best >= 0)[:MOST_HELD_OUT], self._embedded.by_text()
+            queries, pool = self._ordered(self._best >= 0)[:MOST_HELD_OUT], self._embedded.searched()
             positives = self._examples.positives.take(queries)
             place = np.empty(len(self._embedded.documents), dtype=np.int64)
             place[pool] = np.arange(len(pool))

@@ -9,7 +9,7 @@ import numpy as np
 from eci.errors import EncoderError
 from eci.examples import Examples, shorten
 from eci.similarity import normalise, unusable
-from eci.types import Encoder, Integers, Role, Vectors
+from eci.types import Encoder, Flags, Integers, Role, Vectors
 
 
 class Embedded:
@@ -20,7 +20,8 @@ class Embedded:
     examples : Examples
     encoder : Encoder
     candidates : sequence of str
-        Documents to embed whatever queries are drawn. Those that no row holds come after the others.
+        The documents that will be searched, to embed whatever queries are drawn. Those that no row holds come
+        after the others. Without them it is the documents of the rows that are searched.
     """
 
     def __init__(self, examples: Examples, encoder: Encoder, candidates: Sequence[str] = ()) -> None:
@@ -30,6 +31,8 @@ class Embedded:
         always = [places.setdefault(text, len(places)) for text in candidates]
         self._texts = tuple(places) or examples.documents
         self._always = np.array(always, dtype=np.int64)
+        self._searched = np.zeros(len(self._texts), dtype=np.bool_)
+        self._searched[self._always] = True
         self.has_query = np.zeros(len(examples.queries), dtype=np.bool_)
         self.has_document = np.zeros(len(self._texts), dtype=np.bool_)
         self.queries: Vectors = np.empty((0, 0), dtype=np.float32)
@@ -42,7 +45,17 @@ class Embedded:
 
     def by_text(self) -> Integers:
         """The documents that are embedded, in an order that does not depend on how they were read."""
-        found = np.flatnonzero(self.has_document).tolist()
+        return self._sorted(self.has_document)
+
+    def searched(self) -> Integers:
+        """The candidates and all positives; without candidates every embedded document. Ordered as `by_text`.
+
+        A negative that somebody wrote is in no corpus: beside the candidates it is not searched.
+        """
+        return self._sorted(self._searched) if len(self._always) else self.by_text()
+
+    def _sorted(self, chosen: Flags) -> Integers:
+        found = np.flatnonzero(chosen).tolist()
         return np.array(sorted(found, key=self._texts.__getitem__), dtype=np.int64)
 
     def prepare(self, queries: Integers) -> None:
@@ -54,6 +67,7 @@ class Embedded:
             needed[rows.take(queries).values] = True
         self.queries = self._fill(self.queries, examples.queries, queries, "query")
         self.has_query[queries] = True
+        self._searched[examples.positives.take(queries).values] = True
         new = np.flatnonzero(needed & ~self.has_document)
         self.documents = self._fill(self.documents, self._texts, new, "document")
         if self.queries.shape[1] != self.documents.shape[1]:

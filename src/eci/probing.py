@@ -47,9 +47,10 @@ class ProbeSettings:
     sample : int
         At most so many queries, drawn at random, are trained on and held out.
     pool : int
-        At most so many documents are ranked: every positive, and others of the rows and candidates, drawn.
+        At most so many documents are ranked: every positive, and others, drawn.
     hard_negatives : int
-        At most so many negatives of a source are drawn for a query, anew in each epoch.
+        At most so many negatives of a source are drawn for a query, anew in each epoch; best as many as a row
+        of the training will have.
     batch : int
         Queries of a training batch.
     temperature : float
@@ -69,7 +70,7 @@ class ProbeSettings:
 
     sample: int = 4000
     pool: int = 20_000
-    hard_negatives: int = 4
+    hard_negatives: int = 1
     batch: int = 32
     temperature: float = 0.05
     rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
@@ -114,7 +115,7 @@ def probe(
     settings : ProbeSettings, optional
     progress : Progress
     corpora : Corpora, optional
-        ``candidates`` are ranked beside the documents of the rows.
+        ``candidates`` are ranked, and all positives; without them every document of the rows.
 
     Returns
     -------
@@ -198,6 +199,8 @@ class _Material:
         Queries none of whose positives is one in training.
     embedded : dict
         How many texts were asked of the encoder, by role.
+    searched : int
+        Documents that may be ranked.
     """
 
     labels: tuple[str, ...]
@@ -208,6 +211,7 @@ class _Material:
     folds: Integers
     unseen: Flags
     embedded: dict[str, int]
+    searched: int
 
     @property
     def strangers(self) -> bool:
@@ -235,7 +239,7 @@ class _Material:
         embedded = Embedded(examples, encoder, corpora.candidates)
         progress("embedding", 0, 0)
         embedded.prepare(queries)
-        by_text = embedded.by_text()
+        by_text, searched = embedded.by_text(), embedded.searched()
         positives = _in_order(examples.positives.take(queries), by_text)
         positives = positives.keep(~_repeated(positives))
         places = examples.negatives.with_values(np.arange(len(examples.source))).take(queries)
@@ -250,13 +254,14 @@ class _Material:
                 embedded.queries[queries],
                 embedded.documents,
                 positives,
-                _pool(by_text, positives.values, settings),
+                _pool(searched, positives.values, settings),
             ),
             plan=core.Plan(settings.batch, settings.hard_negatives, settings.temperature),
             groups=groups,
             folds=folds,
             unseen=core.unseen(positives, folds, len(embedded.documents)),
             embedded=embedded.asked,
+            searched=len(searched),
         )
 
 
@@ -274,13 +279,13 @@ def _repeated(rows: Ragged) -> Flags:
     return found
 
 
-def _pool(by_text: Integers, positives: Integers, settings: ProbeSettings) -> Integers:
+def _pool(searched: Integers, positives: Integers, settings: ProbeSettings) -> Integers:
     """The documents that are ranked: all positives, and as many others as there is room for, drawn."""
-    kept = np.isin(by_text, positives)
+    kept = np.isin(searched, positives)
     others, room = np.flatnonzero(~kept), max(0, settings.pool - int(kept.sum()))
     drawn = np.random.default_rng(settings.seed).permutation(others)[:room]
     kept[drawn] = True
-    return by_text[kept]
+    return searched[kept]
 
 
 @dataclass(frozen=True)
@@ -377,10 +382,13 @@ def _gap(jackknife: Jackknife, one: int, other: int, confidence: float) -> Estim
 
 
 def _notes(material: _Material, queries: int, corpora: Corpora) -> Iterator[str]:
-    probed, pool, known = len(material.groups), len(material.task.pool), material.embedded["documents"]
+    probed, pool, known = len(material.groups), len(material.task.pool), material.searched
     if probed < queries:
         yield f"{probed:,} of {queries:,} queries were drawn"
     if pool < known:
         yield f"{pool:,} of {known:,} documents are ranked: all positives, and others drawn"
     elif not corpora.candidates:
-        yield f"only the {pool:,} documents of the rows are ranked; --candidates adds those of a corpus"
+        yield f"the {pool:,} documents of the rows are ranked; --candidates ranks those of a corpus instead"
+    beyond = material.embedded["documents"] - known
+    if beyond:
+        yield f"{count(beyond, 'negative')} that the candidates lack: trained with, not ranked"

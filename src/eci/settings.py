@@ -82,13 +82,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Corpora:
-    """Documents beside those of the rows.
+    """Documents that are no rows'.
 
     Parameters
     ----------
     candidates : sequence of str
-        More candidates for the held-out ranking of ``alignment``; each is embedded. Without them the texts of
-        the rows are the candidates.
+        The corpus that will be searched: held-out queries rank it, and all positives, in ``alignment`` and in
+        ``probe``. Each text is embedded. Without them the texts of the rows are ranked.
     words : sequence of str, optional
         Documents that the frequencies of words are counted over, in the place of those of the rows.
     """

@@ -169,7 +169,7 @@ _SCORING = (
         "--candidates",
         type=_PATH,
         metavar="FILE",
-        help="A corpus whose documents alignment ranks too, beside those of the rows; each is embedded.",
+        help="The corpus to be searched: alignment ranks it and all positives, not all texts of the rows.",
     ),
 )
 _LOADING = (

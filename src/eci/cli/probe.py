@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     "--candidates",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A corpus whose documents are ranked too, beside those of the rows; each is embedded.",
+    help="The corpus to be searched: it and all positives are ranked, not all texts of the rows.",
 )
 @click.option(
     "--hard-negatives",
     type=click.IntRange(1),
-    default=4,
+    default=1,
     show_default=True,
     metavar="H",
-    help="Negatives of a source drawn for a query, anew each epoch.",
+    help="Negatives of a source drawn for a query, anew each epoch; as many as a row will have.",
 )
 @click.option("--batch", type=click.IntRange(2), default=32, show_default=True, help="Queries of a batch.")
 @click.option(

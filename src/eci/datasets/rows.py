@@ -35,7 +35,7 @@ class ReadOptions:
     batch_rows : int
         Most rows in a batch. Text formats also end a batch after about 32 MB.
     candidates : Path, optional
-        For scoring: a corpus of more candidates for the held-out ranking of ``alignment``.
+        For scoring: the corpus that held-out queries rank in ``alignment`` and ``probe``.
     idf_corpus : Path, optional
         For scoring: a corpus to count the frequencies of words over.
     """

@@ -274,6 +274,15 @@ class Bench:
         return self._model.weights
 
     @cached_property
+    def _files(self) -> beir.BeirFiles:
+        return beir.find(expanded(self.plan.path), (), self.plan.split, None, None)
+
+    @property
+    def corpus(self) -> Path:
+        """The file of its documents."""
+        return self._files.corpus
+
+    @cached_property
     def examples(self) -> Examples:
         """The rows of all sources.
 
@@ -284,7 +293,7 @@ class Bench:
         """
         paths = [path for path, _ in self.sources.values()]
         found = Examples.from_batches(read(paths, ReadOptions()))
-        qrels = beir.find(expanded(self.plan.path), (), self.plan.split, None, None).qrels
+        qrels = self._files.qrels
         strange = sorted(set(found.labels).difference(read_qrels(qrels)["query"].to_pylist()))
         if strange:
             raise DataError(

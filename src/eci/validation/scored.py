@@ -14,13 +14,15 @@ import orjson
 from eci import api
 from eci.ablation import Remembering
 from eci.atomic import atomic_path
+from eci.datasets import ReadOptions
+from eci.datasets.collection import document_texts_of
 from eci.errors import DataError
 from eci.metrics import LOWER_IS_BETTER
 from eci.models.sentence_transformer import ModelOptions
 from eci.probed import ProbeResult
 from eci.probing import ProbeSettings, probe
 from eci.results import ScoreResult
-from eci.settings import Settings
+from eci.settings import Corpora, Settings
 from eci.training.settings import NONE
 from eci.types import Encoder, Progress, silent
 from eci.validation.cells import Bench
@@ -94,15 +96,15 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
     with api.prepared_encoder(name, loading, False, progress) as ready:
         model: dict[str, Any] = getattr(ready, "describe", dict)()
         model.pop("versions", None)
-        settings, probing = Settings(sample=bench.plan.queries, shortcuts=False), ProbeSettings()
-        if bench.plan.queries:
-            probing = replace(probing, sample=bench.plan.queries)
+        settings, probing = _as_trained(bench)
+        corpora = Corpora(document_texts_of(bench.corpus))
         told = [model, settled(settings), settled(probing), [digest for _, digest in bench.sources.values()]]
+        told.append(digest_of(corpora.candidates))
         stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
         path = bench.folder / "scores" / f"{stem}.json"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            measured = _measured(bench, ready, settings, probing, progress)
+            measured = _measured(bench, ready, (settings, probing, corpora), progress)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(orjson.dumps(measured) + b"\n")
     try:
@@ -117,18 +119,34 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
     )
 
 
+def _as_trained(bench: Bench) -> tuple[Settings, ProbeSettings]:
+    """How to score and to probe: with the loss, the batches and the rows that the cells are trained with."""
+    experiment, queries = bench.experiment, bench.plan.queries
+    temperature = experiment.training.temperature
+    probing = ProbeSettings(
+        hard_negatives=experiment.hard_negatives,
+        batch=experiment.training.batch_size,
+        temperature=temperature,
+    )
+    if queries:
+        probing = replace(probing, sample=queries)
+    return Settings(sample=queries, temperature=temperature, shortcuts=False), probing
+
+
 def _measured(
-    bench: Bench, ready: Encoder, settings: Settings, probing: ProbeSettings, progress: Progress
+    bench: Bench, ready: Encoder, how: tuple[Settings, ProbeSettings, Corpora], progress: Progress
 ) -> dict[str, Any]:
     """Score and probe, with what they took; no vector is taken from a cache."""
+    settings, probing, corpora = how
+    reading = ReadOptions(candidates=bench.corpus)
     paths = [path for path, _ in bench.sources.values()]
     timed = _Timed(ready)
     # The probe gets the vectors that scoring asked for; both draw the same queries.
     encoder, began = Remembering(timed), time.perf_counter()
-    score = api.score(paths, encoder, settings=settings, progress=progress)
+    score = api.score(paths, encoder, settings=settings, reading=reading, progress=progress)
     score_took, embedding = time.perf_counter() - began, timed.seconds
     began = time.perf_counter()
-    probed = probe(bench.examples, encoder, probing, progress)
+    probed = probe(bench.examples, encoder, probing, progress, corpora)
     probe_took = time.perf_counter() - began
     seconds = {
         "embedding": embedding,
