@@ -525,6 +525,17 @@ def test_candidates_and_positives_are_ranked_and_nothing_that_only_rows_hold(wor
     assert without.untrained.value > wide.untrained.value
 
 
+def test_no_more_candidates_are_embedded_than_may_be_ranked(world):
+    rows = [{**row, "negatives": row["negatives"][:1]} for row in world.rows]
+    settings = replace(QUICK, rates=(0.1,), epochs=(1,), pool=900)
+    more = [f"{kind}{j} of {i}" for kind in ("answer", "topical") for j in range(4) for i in range(200)]
+    result = probe_rows(examples_of(rows), world, settings, corpora=Corpora(more))
+    # 1,000 documents of the rows, and of the 600 that only the corpus has those that were drawn.
+    assert 1000 < result.data["embedded"]["documents"] < 1500
+    assert result.data["pool"] == 900
+    assert result.data["notes"] == ["900 of 1,600 documents are ranked: all positives, and others drawn"]
+
+
 def test_shared_positives_and_missing_negatives_are_told(world):
     rows = [dict(row) for row in world.rows]
     for row in rows[:150]:

@@ -754,7 +754,6 @@ def test_sources_are_scored_and_probed_as_the_cells_train_and_search(done, home)
     for path in (done[1] / "scores").iterdir():
         kept = json.loads(path.read_text())
         corpus = len((home / "one" / "corpus.jsonl").read_text().splitlines())
-        assert kept["score"]["settings"]["reading"]["candidates"] == str(home / "one" / "corpus.jsonl")
         assert kept["score"]["data"]["alignment"]["candidates"] == kept["probe"]["data"]["pool"] == corpus
         assert kept["probe"]["data"]["notes"] == []
         assert (kept["probe"]["settings"]["batch"], kept["probe"]["settings"]["hard_negatives"]) == (8, 1)

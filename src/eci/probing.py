@@ -229,6 +229,7 @@ class _Material:
         progress: Progress,
     ) -> _Material:
         queries = drawn_order(examples.keys, settings.seed)[: settings.sample]
+        candidates = drawn(corpora.candidates, settings)
         groups = np.array([int.from_bytes(examples.keys[query][:8], "big") % GROUPS for query in queries])
         folds = groups % settings.folds
         if len(np.unique(folds)) < _FEWEST_FOLDS:
@@ -236,12 +237,13 @@ class _Material:
                 f"{count(len(queries), 'query')} cannot be probed: queries are held out in folds, and these "
                 f"fall into fewer than {_FEWEST_FOLDS}. Give more labelled queries, best {FEW} or more."
             )
-        embedded = Embedded(examples, encoder, corpora.candidates)
+        embedded = Embedded(examples, encoder, candidates)
         progress("embedding", 0, 0)
         embedded.prepare(queries)
         by_text, searched = embedded.by_text(), embedded.searched()
         positives = _in_order(examples.positives.take(queries), by_text)
         positives = positives.keep(~_repeated(positives))
+        answers = np.unique(positives.values).tolist()
         places = examples.negatives.with_values(np.arange(len(examples.source))).take(queries)
         source, of_all = examples.source[places.values], examples.negatives.values[places.values]
         return cls(
@@ -261,8 +263,16 @@ class _Material:
             folds=folds,
             unseen=core.unseen(positives, folds, len(embedded.documents)),
             embedded=embedded.asked,
-            searched=len(searched),
+            searched=len({*corpora.candidates, *(examples.documents[place] for place in answers)})
+            if corpora.candidates
+            else len(searched),
         )
+
+
+def drawn(candidates: Sequence[str], settings: ProbeSettings) -> Sequence[str]:
+    """As many candidates as may be ranked, in the order they have; none other needs a vector."""
+    places = np.random.default_rng(settings.seed).permutation(len(candidates))[: settings.pool]
+    return [candidates[place] for place in np.sort(places).tolist()]
 
 
 def _in_order(rows: Ragged, by_text: Integers) -> Ragged:
@@ -389,6 +399,5 @@ def _notes(material: _Material, queries: int, corpora: Corpora) -> Iterator[str]
         yield f"{pool:,} of {known:,} documents are ranked: all positives, and others drawn"
     elif not corpora.candidates:
         yield f"the {pool:,} documents of the rows are ranked; --candidates ranks those of a corpus instead"
-    beyond = material.embedded["documents"] - known
-    if beyond:
+    elif beyond := material.embedded["documents"] - pool:
         yield f"{count(beyond, 'negative')} that the candidates lack: trained with, not ranked"

@@ -11,17 +11,17 @@ from typing import Any
 
 import orjson
 
-from eci import api
 from eci.ablation import Remembering
 from eci.atomic import atomic_path
-from eci.datasets import ReadOptions
 from eci.datasets.collection import document_texts_of
 from eci.errors import DataError
 from eci.metrics import LOWER_IS_BETTER
+from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
 from eci.probed import ProbeResult
-from eci.probing import ProbeSettings, probe
+from eci.probing import ProbeSettings, drawn, probe
 from eci.results import ScoreResult
+from eci.scoring import score
 from eci.settings import Corpora, Settings
 from eci.training.settings import NONE
 from eci.types import Encoder, Progress, silent
@@ -93,11 +93,11 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
     plan = bench.experiment.model
     name, loading = (plan.name, plan.options()) if encoder == TARGET else (encoder, ModelOptions())
     loading = replace(loading, device=bench.device)
-    with api.prepared_encoder(name, loading, False, progress) as ready:
+    with prepared_encoder(name, loading, False, progress) as ready:
         model: dict[str, Any] = getattr(ready, "describe", dict)()
         model.pop("versions", None)
         settings, probing = _as_trained(bench)
-        corpora = Corpora(document_texts_of(bench.corpus))
+        corpora = Corpora(drawn(document_texts_of(bench.corpus), probing))
         told = [model, settled(settings), settled(probing), [digest for _, digest in bench.sources.values()]]
         told.append(digest_of(corpora.candidates))
         stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
@@ -138,12 +138,10 @@ def _measured(
 ) -> dict[str, Any]:
     """Score and probe, with what they took; no vector is taken from a cache."""
     settings, probing, corpora = how
-    reading = ReadOptions(candidates=bench.corpus)
-    paths = [path for path, _ in bench.sources.values()]
     timed = _Timed(ready)
     # The probe gets the vectors that scoring asked for; both draw the same queries.
     encoder, began = Remembering(timed), time.perf_counter()
-    score = api.score(paths, encoder, settings=settings, reading=reading, progress=progress)
+    scores = score(bench.examples, encoder, settings, progress, corpora)
     score_took, embedding = time.perf_counter() - began, timed.seconds
     began = time.perf_counter()
     probed = probe(bench.examples, encoder, probing, progress, corpora)
@@ -156,7 +154,7 @@ def _measured(
     return {
         "schema": SCHEMA,
         "seconds": seconds,
-        "score": score.to_dict(),
+        "score": scores.to_dict(),
         "probe": probed.to_dict(),
     }
 
