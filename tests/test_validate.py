@@ -422,6 +422,21 @@ def test_test_queries_whose_answers_were_trained_on_are_told_apart(home, tmp_pat
     plan = replace(experiment.collections[0], path=str(copied))
     bench = Bench(replace(experiment, sources=experiment.sources[:1]), plan, tmp_path / "out")
     assert bench.unseen("one").tolist() == [False, False] + [True] * 18
+    # Of train queries that were not drawn nothing is seen.
+    few = Bench(bench.experiment, replace(plan, queries=30), tmp_path / "few")
+    used = {few.examples.labels[place] for place in np.flatnonzero(few.used)}
+    assert len(used) == 30
+    assert len(used & {"q0", "q3"}) == 1
+    assert few.unseen("one").tolist() == ["q3" not in used, "q0" not in used] + [True] * 18
+
+
+def test_a_cell_has_every_query_to_five_digits(done):
+    for path in (done[1] / "cells" / "one").iterdir():
+        for told in json.loads(path.read_text())["tests"].values():
+            for measure, values in told["per_query"].items():
+                assert len(values) == told["queries"]
+                assert values == [round(value, 5) for value in values]
+                assert np.mean(values) == pytest.approx(told["measures"][measure]["value"], abs=1e-5)
 
 
 def test_early_stopping_holds_queries_out_of_every_cell(home, tmp_path):
