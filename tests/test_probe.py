@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eci import probing
+from eci import probe_material
 from eci.directions import drawn_order
 from eci.errors import EciError, EncoderError
 from eci.examples import Examples
@@ -31,8 +31,8 @@ from eci.metrics.probe import (
     tried,
 )
 from eci.models.hashing import HashingEncoder
+from eci.probe_material import ProbeSettings
 from eci.probed import ProbedSource, ProbeResult, cautions, sentence, verdict_of
-from eci.probing import ProbeSettings
 from eci.probing import probe as probe_rows
 from eci.ragged import Ragged
 from eci.results import Estimate
@@ -305,7 +305,7 @@ def test_queries_with_a_positive_that_is_one_in_training_do_not_choose(monkeypat
 
 def test_unseen_queries_choose_where_they_are_enough(monkeypatch, world, found):
     assert found.data["chosen_by"] == "unseen"
-    monkeypatch.setattr(probing, "_FEWEST_UNSEEN", 200)
+    monkeypatch.setattr(probe_material, "_FEWEST_UNSEEN", 200)
     assert probe_rows(examples_of(world.rows), world, QUICK).data["chosen_by"] == "all"
 
 

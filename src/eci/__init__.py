@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     )
     from eci.metrics import eci_score, evaluate
     from eci.models.sentence_transformer import ModelOptions
+    from eci.probe_material import ProbeSettings
     from eci.probed import ProbeResult
-    from eci.probing import ProbeSettings
     from eci.results import Estimate, ScoreResult, SourceResult
     from eci.settings import Settings
     from eci.training.settings import TrainSettings
@@ -58,7 +58,7 @@ _WHERE = {
     "Outcome": "eci.validation.findings",
     "OutputError": "eci.errors",
     "ProbeResult": "eci.probed",
-    "ProbeSettings": "eci.probing",
+    "ProbeSettings": "eci.probe_material",
     "ReadOptions": "eci.datasets",
     "ScoreResult": "eci.results",
     "Settings": "eci.settings",

@@ -23,8 +23,8 @@ from eci.examples import CHOICES, Examples
 from eci.models import bundled
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
+from eci.probe_material import ProbeSettings
 from eci.probed import ProbeResult
-from eci.probing import ProbeSettings
 from eci.results import ScoreResult, listed
 from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent

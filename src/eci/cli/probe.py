@@ -91,7 +91,7 @@ def probe(
       eci probe train.jsonl --candidates corpus.jsonl --hard-negatives 8 -o probe.json
     """  # noqa: D301
     from eci import api
-    from eci.probing import ProbeSettings
+    from eci.probe_material import ProbeSettings
 
     settings = ProbeSettings(**options)
     with working(output) as (progress, keep):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import platform
 import time
 from collections.abc import Mapping
@@ -16,27 +15,20 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from eci.atomic import atomic_path, held
-from eci.datasets import ReadOptions, beir, read
-from eci.datasets.trec import read_qrels
-from eci.directions import drawn_order
 from eci.errors import DataError, InUseError
-from eci.examples import Examples
 from eci.models import pretrained
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import SentenceTransformerEncoder
-from eci.ragged import Ragged
 from eci.training.finetune import Run, Trained, Training, finetune
 from eci.training.rows import Drawing, TrainingRows
 from eci.training.settings import NONE
-from eci.types import Flags, Progress, silent
+from eci.types import Progress, silent
 from eci.validation.evaluation import Evaluation, evaluate_retrieval
-from eci.validation.experiment import UNTRAINED, CollectionPlan, Experiment, expanded
-from eci.validation.judged import JudgedCollection
-from eci.validation.sources import digest_of, settled, sources_made
+from eci.validation.experiment import UNTRAINED, CollectionPlan, Experiment
+from eci.validation.prepared import Prepared
+from eci.validation.sources import digest_of, settled
 
 SCHEMA = "eci.cell/1"
 TEST, DEV = "test", "dev"
@@ -63,8 +55,8 @@ class Cell:
     on: str = TEST
 
 
-class Bench:
-    """One collection of an experiment with its sources, and the cells that belong to it.
+class Bench(Prepared):
+    """One collection of an experiment, and the cells that belong to it.
 
     Parameters
     ----------
@@ -86,11 +78,10 @@ class Bench:
         device: str | None = None,
         progress: Progress = silent,
     ) -> None:
-        self.experiment, self.plan, self.folder = experiment, plan, folder
-        self.device, self._progress = device, progress
+        super().__init__(experiment, plan, folder / "sources" / plan.name, progress)
+        self.folder, self.device, self._progress = folder, device, progress
         self._kept: dict[Cell, dict[str, Any]] = {}
         self._paths: dict[Cell, Path] = {}
-        self.sources = sources_made(experiment.sources, plan, folder / "sources" / plan.name, progress)
 
     def missing(self) -> list[Cell]:
         """Cells that are still to be run: those of the tuning first, for the others need its choice."""
@@ -159,7 +150,7 @@ class Bench:
         if cell.source != UNTRAINED:
             told += [settled(cell.training), self.rows(cell).digest(self.examples)]
             told += [settled(experiment.stopping)] if experiment.stopping else []
-        tests = self._tests if cell.on != DEV else {DEV: self._dev}
+        tests = self.judged if cell.on != DEV else {DEV: self.dev}
         told += [[test.files, list(test.query_ids)] for test in tests.values()]
         name = f"{cell.source}-s{cell.training.seed}-{cell.on}-{digest_of(told)}.json"
         return self._paths.setdefault(cell, self.folder / "cells" / self.plan.name / name)
@@ -215,22 +206,6 @@ class Bench:
             queries = queries & ~self.stopping
         return TrainingRows.of(self.examples, wanted, cell.rows).keep(queries)
 
-    def unseen(self, test: str) -> Flags:
-        """Test queries none of whose relevant documents is a positive of a query that is trained on.
-
-        By the text of the documents; of shape (n,), in the order of the judgements.
-        """
-        judged = self._tests[test]
-        trained = self.examples.positives.take(np.flatnonzero(self.used)).values
-        known = {self.examples.documents[place] for place in np.unique(trained).tolist()}
-        relevant = [[name for name, grade in grades.items() if grade > 0] for grades in judged.qrels.values()]
-        asked = pa.array([name for names in relevant for name in names], pa.large_string())
-        places = pc.index_in(asked, judged.documents.ids).fill_null(-1).to_numpy(zero_copy_only=False)
-        texts = judged.documents.shown(np.maximum(places, 0))
-        seen = np.array([text in known for text in texts]) & (places >= 0)
-        lengths = np.array([len(names) for names in relevant], dtype=np.int64)
-        return np.asarray(Ragged.from_lengths(seen.astype(np.int64), lengths).sums() == 0)
-
     def _ran(self, cell: Cell, scratch: Path) -> dict[str, Any]:
         model = self._loaded()
         trained: dict[str, Any] = {"rows": 0, "steps": 0, "seconds": 0.0}
@@ -238,7 +213,7 @@ class Bench:
             trained = asdict(self._finetuned(model, cell, scratch))
         began = time.perf_counter()
         with prepared_encoder(model, cache=False) as encoder:
-            tests = self._tests if cell.on != DEV else {DEV: self._dev}
+            tests = self.judged if cell.on != DEV else {DEV: self.dev}
             found = {name: evaluate_retrieval(encoder, test) for name, test in tests.items()}
         return {
             "schema": SCHEMA,
@@ -272,76 +247,6 @@ class Bench:
     def weights(self) -> str:
         """A digest of the weights that every cell starts from."""
         return self._model.weights
-
-    @cached_property
-    def _files(self) -> beir.BeirFiles:
-        return beir.find(expanded(self.plan.path), (), self.plan.split, None, None)
-
-    @property
-    def corpus(self) -> Path:
-        """The file of its documents."""
-        return self._files.corpus
-
-    @cached_property
-    def examples(self) -> Examples:
-        """The rows of all sources.
-
-        Raises
-        ------
-        DataError
-            A row is of no query that is trained on.
-        """
-        paths = [path for path, _ in self.sources.values()]
-        found = Examples.from_batches(read(paths, ReadOptions()))
-        qrels = self._files.qrels
-        strange = sorted(set(found.labels).difference(read_qrels(qrels)["query"].to_pylist()))
-        if strange:
-            raise DataError(
-                f"{self.plan.name}: {len(strange):,} queries of the sources are not in {qrels}, first "
-                f"'{strange[0]}'. Give rows of your own the query_id of the collection, and those of its "
-                f"{self.plan.split} split alone."
-            )
-        return found
-
-    @cached_property
-    def used(self) -> Flags:
-        """Queries that are trained on, of shape (Q,)."""
-        size = len(self.examples.queries)
-        found = np.zeros(size, dtype=np.bool_)
-        found[drawn_order(self.examples.keys, 0)[: self.plan.queries or size]] = True
-        return found
-
-    @cached_property
-    def held_out(self) -> Flags:
-        """Queries that tuning holds out, of shape (Q,)."""
-        share = self.experiment.tuning.dev if self.experiment.tuning else 0.0
-        order = [query for query in drawn_order(self.examples.keys, 0).tolist() if self.used[query]]
-        found = np.zeros(len(self.used), dtype=np.bool_)
-        found[order[: math.ceil(share * len(order))]] = True
-        return found
-
-    @cached_property
-    def stopping(self) -> Flags:
-        """Queries that early stopping holds out, of shape (Q,); those of the tuning are not among them."""
-        found = self.experiment.stopping
-        if found is None:
-            return np.zeros(len(self.used), dtype=np.bool_)
-        return found.held_out(self.examples, self.used & ~self.held_out)
-
-    @cached_property
-    def _tests(self) -> dict[str, JudgedCollection]:
-        found: dict[str, JudgedCollection] = {}
-        for plan in self.plan.tests:
-            test = JudgedCollection.read(expanded(plan.path), plan.split)
-            if test.name in found:
-                raise DataError(f"{self.plan.name}: evaluated twice on {test.name}. Name each test set once.")
-            found[test.name] = test
-        return found
-
-    @cached_property
-    def _dev(self) -> JudgedCollection:
-        whole = JudgedCollection.read(expanded(self.plan.path), self.plan.split)
-        return whole.only([self.examples.labels[query] for query in np.flatnonzero(self.held_out).tolist()])
 
 
 def versions() -> dict[str, str]:

@@ -18,8 +18,9 @@ from eci.errors import DataError
 from eci.metrics import LOWER_IS_BETTER
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
+from eci.probe_material import ProbeSettings, drawn
 from eci.probed import ProbeResult
-from eci.probing import ProbeSettings, drawn, probe
+from eci.probing import probe
 from eci.results import ScoreResult
 from eci.scoring import score
 from eci.settings import Corpora, Settings
