@@ -110,21 +110,13 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def points(collection: dict[str, Any], scores: dict[str, Any], encoder: str) -> list[dict[str, Any]]:
-    """Each source by each drawn metric and by the measure."""
-    found = main_agreement(collection, encoder)
+    """Each source by each drawn metric and by what training on it gained."""
+    effects = main_agreement(collection, encoder)["effects"]
     return [
-        {
-            "metric": name,
-            "value": values[source],
-            "source": source,
-            MEASURE: estimate["value"],
-            "low": estimate["low"],
-            "high": estimate["high"],
-        }
+        {"metric": name, "value": scores[name][entry["source"]], **entry}
         for name in DRAWN
-        for values in [scores.get(name, {})]
-        for source, estimate in found["measured"].items()
-        if values.get(source) is not None
+        for entry in effects
+        if scores.get(name, {}).get(entry["source"]) is not None
     ]
 
 
@@ -141,16 +133,21 @@ def draw(collection: dict[str, Any], encoder: str, path: Path) -> None:
         across = alt.X("value:Q", title=name, scale=alt.Scale(zero=False))
         marks = alt.Chart(own, width=WIDE, height=HIGH)
         spread = marks.mark_rule(opacity=0.35).encode(
-            across, alt.Y("low:Q", title=MEASURE, scale=alt.Scale(zero=False)), alt.Y2("high:Q")
+            across, alt.Y("low:Q", title=f"{MEASURE} minus none"), alt.Y2("high:Q")
         )
         dots = marks.mark_point(filled=True, size=45).encode(
             across,
-            alt.Y(f"{MEASURE}:Q"),
-            alt.Color("source:N", sort=list(main_agreement(collection, encoder)["measured"])),
+            alt.Y("gain:Q"),
+            alt.Color(
+                "source:N",
+                sort=list(main_agreement(collection, encoder)["measured"]),
+                scale=alt.Scale(scheme="tableau20"),
+            ),
         )
         charts.append(spread + dots)
     title = (
-        f"{collection['collection']}: {MEASURE} after training, by what metrics under {encoder} say before"
+        f"{collection['collection']}: {MEASURE} minus that of none after training (95 %), by what metrics "
+        f"under {encoder} say before"
     )
     alt.concat(*charts, columns=COLUMNS, title=title).save(str(path), format="svg")
 
