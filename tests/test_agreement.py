@@ -628,9 +628,29 @@ def test_summary_averages_and_leaves_one_out(agreements):
     assert found.ceiling.values["other"] == agreements[1].ceiling.queries.value
 
 
+def test_limits_of_a_mean_add_as_squares():
+    rng = np.random.default_rng(0)
+    truth, half = np.array([0.2, 0.5, 0.9]), np.array([0.1, 0.3, 0.2])
+    covered = 0
+    for values in truth + half / 1.96 * rng.standard_normal((2000, 3)):
+        found = Averaged.of(
+            (str(place), Estimate(value, value - wide, value + wide))
+            for place, (value, wide) in enumerate(zip(values, half, strict=True))
+        )
+        covered += found.low <= truth.mean() <= found.high
+    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
+    lopsided = Averaged.of([("a", Estimate(1.0, 0.7, 1.1)), ("b", Estimate(0.0, -0.4, 0.0))])
+    assert (lopsided.low, lopsided.high) == pytest.approx((0.5 - 0.25, 0.5 + 0.05))
+    without = Averaged.of([("a", Estimate(1.0, 0.7, 1.1)), ("b", Estimate(0.0, math.nan, math.nan))])
+    assert without.mean == 0.5
+    assert math.isnan(without.low)
+    assert math.isnan(without.high)
+
+
 def test_one_collection_cannot_be_left_out(agreements):
     found = summarise(agreements[:1])
-    assert found.metrics[0].kendall == Averaged(1.0, {"toy": 1.0}, {})
+    tau = agreements[0]["perfect"].kendall
+    assert found.metrics[0].kendall == Averaged(1.0, tau.low, tau.high, {"toy": 1.0}, {})
     assert found.collections == ("toy",)
 
 
@@ -668,7 +688,7 @@ def test_json_has_no_undefined_numbers(agreement, agreements):
         "training_seconds": 1000.0,
     }
     pooled = json.loads(json.dumps(summarise(agreements).to_dict(), allow_nan=False))
-    assert pooled["metrics"][0]["kendall"].keys() == {"mean", "values", "without"}
+    assert pooled["metrics"][0]["kendall"].keys() == {"mean", "low", "high", "values", "without"}
 
 
 def test_text_has_every_table_and_its_columns_in_line(agreement):

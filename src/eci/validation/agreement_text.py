@@ -9,7 +9,7 @@ from eci.results import Estimate, count, listed, number, span
 from eci.training.settings import NONE
 from eci.validation.agreement import Agreement
 from eci.validation.observations import CAPACITY, VERDICTS
-from eci.validation.pooling import Averaged, Summary
+from eci.validation.pooling import Averaged, Pooled, Summary
 from eci.validation.resampling import Share
 
 
@@ -33,9 +33,11 @@ def summary_text(found: Summary) -> str:
             "metric",
             "in",
             "τ",
+            "95 %",
             "without one",
             "ρ",
             "minus capacity's τ",
+            "95 %",
             "lost",
             "without one",
             "signs",
@@ -48,26 +50,36 @@ def summary_text(found: Summary) -> str:
                 entry.metric,
                 str(len(entry.kendall.values)),
                 _signed(entry.kendall.mean),
+                _between(entry.kendall, "{:+.2f}"),
                 _span(entry.kendall, "{:+.2f}"),
                 _signed(entry.spearman.mean),
-                _span(entry.kendall_gain, "{:+.2f}"),
+                *_gain(entry),
                 number(entry.regret.mean),
                 _span(entry.regret),
                 _share(entry.signs),
                 _share(entry.signs_decided),
             )
         )
-    rows.append(
-        ("what noise allows", "", _signed(found.ceiling.mean), _span(found.ceiling, "{:+.2f}"), *[""] * 6)
+    allowed = (
+        _signed(found.ceiling.mean),
+        _between(found.ceiling, "{:+.2f}"),
+        _span(found.ceiling, "{:+.2f}"),
     )
+    rows.append(("what noise allows", "", *allowed, *[""] * 7))
     for label, regret in (("any source", found.regret_random), ("always none", found.regret_none)):
-        rows.append((label, *[""] * 5, number(regret.mean), _span(regret), "", ""))
-    rows.append(("always help", *[""] * 7, _share(found.helped), _share(found.helped_decided)))
+        rows.append((label, *[""] * 7, number(regret.mean), _span(regret), "", ""))
+    rows.append(("always help", *[""] * 9, _share(found.helped), _share(found.helped_decided)))
     heading = (
         f"{found.measure}, mean over {count(len(found.collections), 'collection')}, "
         f"{listed(found.collections)}; without one: the range of the mean when one of them is left out"
     )
     return "\n\n".join([f"{heading}\n{_aligned(rows)}", *_confusions(found.verdicts)])
+
+
+def _gain(entry: Pooled) -> tuple[str, str]:
+    if entry.metric == CAPACITY:
+        return "", ""
+    return _signed(entry.kendall_gain.mean), _between(entry.kendall_gain, "{:+.2f}")
 
 
 def _measured(found: Agreement) -> str:
@@ -193,7 +205,7 @@ def _signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.2f}"
 
 
-def _between(found: Estimate, form: str) -> str:
+def _between(found: Estimate | Averaged, form: str) -> str:
     return "–" if math.isnan(found.low) else f"{form.format(found.low)} … {form.format(found.high)}"
 
 

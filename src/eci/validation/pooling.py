@@ -22,6 +22,9 @@ class Averaged:
     ----------
     mean : float
         NaN without any.
+    low, high : float
+        95 % interval for these collections, whose errors are independent: distances of the single limits add
+        as squares (MOVER; Zou and Donner, Statistics in Medicine 2008). NaN where one of them has none.
     values : dict of str to float
         By collection; those where it is undefined are not among them.
     without : dict of str to float
@@ -29,6 +32,8 @@ class Averaged:
     """
 
     mean: float
+    low: float
+    high: float
     values: dict[str, float]
     without: dict[str, float]
 
@@ -39,13 +44,19 @@ class Averaged:
         Examples
         --------
         >>> found = Averaged.of([("a", Estimate(1.0, 0, 2)), ("b", Estimate(2.0, 1, 3))])
-        >>> found.mean, found.without
-        (1.5, {'a': 2.0, 'b': 1.0})
+        >>> found.mean, found.without, round(found.low, 3), round(found.high, 3)
+        (1.5, {'a': 2.0, 'b': 1.0}, 0.793, 2.207)
         """
-        values = {label: entry.value for label, entry in found if not math.isnan(entry.value)}
+        known = {label: entry for label, entry in found if not math.isnan(entry.value)}
+        if not known:
+            return cls(math.nan, math.nan, math.nan, {}, {})
+        values = {label: entry.value for label, entry in known.items()}
         total, rest = sum(values.values()), len(values) - 1
         without = {label: (total - value) / rest for label, value in values.items()} if rest > 0 else {}
-        return cls(total / len(values) if values else math.nan, values, without)
+        below = math.hypot(*(entry.value - entry.low for entry in known.values())) / len(known)
+        above = math.hypot(*(entry.high - entry.value for entry in known.values())) / len(known)
+        mean = total / len(known)
+        return cls(mean, mean - below, mean + above, values, without)
 
 
 @dataclass(frozen=True)
