@@ -1,7 +1,7 @@
 """Tables and plots of what `eci validate` found, for docs/validation.md.
 
-    eci validate examples/weak-start.toml -o weak-start
-    python benchmarks/validation.py weak-start/result.json
+    eci validate examples/weak-start.toml -o benchmarks/results/weak-start
+    python benchmarks/validation.py benchmarks/results/weak-start/result.json --draw > tables.md
 
 Prints the tables in Markdown; with --draw writes `docs/validation-NAME-COLLECTION-ENCODER.svg`: sources by
 what a metric says of them and by what training on them gave. Plots need altair and vl-convert-python
@@ -62,51 +62,101 @@ def measured(collection: dict[str, Any]) -> str:
     return table(["source", MEASURE, "seeds", "minus none (95 %)", "effect"], rows)
 
 
-def rankings(collection: dict[str, Any]) -> str:
+def signed(value: float | None, form: str = "{:+.2f}") -> str:
+    return "–" if value is None else form.format(value)
+
+
+def share(found: dict[str, Any]) -> str:
+    return f"{found['hits']}/{found['total']}" if found["total"] else "–"
+
+
+def rankings(agreement: dict[str, Any]) -> str:
     """How every metric ranks the sources, and what is lost by its first choice."""
     rows = []
-    for encoder in collection["agreements"]:
-        for entry in main_agreement(collection, encoder)["metrics"]:
-            known = [r for r in entry["without"].values() if r is not None]
-            ends = f"{min(known):+.2f} … {max(known):+.2f}" if known else "–"
-            rows.append(
-                [
-                    f"`{entry['metric']}`",
-                    encoder,
-                    within(entry["kendall"]),
-                    "–" if entry["pearson"]["value"] is None else f"{entry['pearson']['value']:+.2f}",
-                    ends,
-                    "–" if entry["partial"]["value"] is None else f"{entry['partial']['value']:+.2f}",
-                    ", ".join(entry["choice"]),
-                    within(entry["regret"], "{:.4f}"),
-                    f"{entry['signs']['hits']}/{entry['signs']['total']}" if entry["signs"]["total"] else "–",
-                ]
-            )
-    rows.sort(key=lambda row: (row[2] == "–", -float(row[2].split()[0]) if row[2] != "–" else 0))
-    heads = ["metric", "under", "τ (95 %)", "r", "r without one", "r given ln(1+N)", "first choice"]
-    return table([*heads, "nDCG@10 lost (95 %)", "signs"], rows)
+    for entry in agreement["metrics"]:
+        known = [r for r in entry["without"].values() if r is not None]
+        rows.append(
+            [
+                f"`{entry['metric']}`",
+                within(entry["kendall"]),
+                signed(entry["spearman"]["value"]),
+                signed(entry["pearson"]["value"]),
+                f"{min(known):+.2f} … {max(known):+.2f}" if known else "–",
+                signed(entry["partial"]["value"]),
+                ", ".join(entry["choice"]),
+                within(entry["regret"], "{:.4f}"),
+                share(entry["signs"]),
+                share(entry["signs_decided"]),
+                "–" if entry["cost"] is None else f"1 : {entry['cost']:.0f}",
+            ]
+        )
+    heads = ["metric", "τ (95 %)", "ρ", "r", "r without one", "r given ln(1+N)", "first choice"]
+    return table([*heads, f"{MEASURE} lost (95 %)", "signs", "of decided", "cost"], rows)
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Means over the collections."""
-    rows = []
+    """Means over the collections under each encoder."""
+    heads, rows = ["metric"], []
+    by_encoder = []
     for encoder, found in result["summaries"].items():
-        for entry in found["metrics"]:
-            if entry["kendall"]["mean"] is None:
-                continue
-            each = entry["kendall"]["values"]
-            rows.append(
-                [
-                    f"`{entry['metric']}`",
-                    encoder,
-                    f"{entry['kendall']['mean']:+.2f}",
-                    " ".join(f"{each.get(name, float('nan')):+.2f}" for name in found["collections"]),
-                    f"{entry['regret']['mean']:.4f}",
-                    f"{entry['signs']['hits']}/{entry['signs']['total']}" if entry["signs"]["total"] else "–",
-                ]
-            )
-    rows.sort(key=lambda row: -float(row[2]))
-    return table(["metric", "under", "mean τ", "by collection", "mean nDCG@10 lost", "signs"], rows)
+        heads += [f"{encoder}: τ (95 %)", "minus capacity's (95 %)", f"{MEASURE} lost", "signs of decided"]
+        by_encoder.append({entry["metric"]: entry for entry in found["metrics"]})
+    for name, first in by_encoder[0].items():
+        if first["kendall"]["mean"] is None:
+            continue
+        row = [f"`{name}`"]
+        for found in (entries[name] for entries in by_encoder):
+            gain = "" if name == "capacity" else mean_within(found["kendall_gain"])
+            lost = signed(found["regret"]["mean"], "{:.4f}")
+            row += [mean_within(found["kendall"]), gain, lost, share(found["signs_decided"])]
+        rows.append(row)
+    return table(heads, rows)
+
+
+def mean_within(averaged: dict[str, Any]) -> str:
+    return within({**averaged, "value": averaged["mean"]})
+
+
+def noise(result: dict[str, Any]) -> str:
+    """How far tau could rise, by collection, over the sources without `none`."""
+    kinds = {
+        "others": "one seed with the mean of the others",
+        "pairs": "one seed with another one",
+        "seeds": "a perfect metric with the mean of all seeds, at these queries",
+        "queries": "the same, the queries being a sample too",
+    }
+    found = [main_agreement(collection, "target")["ceiling"] for collection in result["collections"]]
+    heads = ["τ that noise allows", *(collection["collection"] for collection in result["collections"])]
+    return table(heads, [[said, *(within(each[kind]) for each in found)] for kind, said in kinds.items()])
+
+
+def verdicts(result: dict[str, Any]) -> str:
+    """What metrics said beside what training did, over all collections."""
+    rows = [
+        [f"`{metric}`", encoder, said, *(str(counts[done]) for done in ("help", "undecided", "hurt"))]
+        for encoder, found in result["summaries"].items()
+        for metric, table_of in found["verdicts"].items()
+        for said, counts in table_of.items()
+    ]
+    return table(["metric", "under", "it said", "training: help", "undecided", "hurt"], rows)
+
+
+def costs(result: dict[str, Any]) -> str:
+    """Seconds of scoring beside those of training."""
+    rows = [
+        [
+            collection["collection"],
+            encoder,
+            *(f"{spent[part]:.0f}" for part in ("embedding", "score", "probe")),
+            f"{collection['seconds']['training']:,.0f}",
+            f"{(spent['embedding'] + spent['score']) / collection['seconds']['training']:.1%}",
+            f"{(spent['embedding'] + spent['probe']) / collection['seconds']['training']:.1%}",
+        ]
+        for collection in result["collections"]
+        for encoder, spent in collection["seconds"]["scoring"].items()
+    ]
+    heads = ["collection", "encoder", "embedding, s", "metrics, s", "probe, s", "training, s"]
+    return table([*heads, "metrics of training", "probe of training"], rows)
 
 
 def points(collection: dict[str, Any], scores: dict[str, Any], encoder: str) -> list[dict[str, Any]]:
@@ -159,17 +209,20 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="write the plots to docs/")
     options = parser.parse_args()
     result = json.loads(options.result.read_text())
+    print(f"# {result['name']}")
     for collection in result["collections"]:
-        print(f"\n### {collection['collection']}\n\n{measured(collection)}\n\n{rankings(collection)}")
-        for encoder in collection["agreements"] if options.draw else ():
-            label = "target" if encoder == "target" else "judge"
-            draw(
-                collection,
-                encoder,
-                DOCS / f"validation-{result['name']}-{collection['collection']}-{label}.svg",
-            )
-    if len(result["collections"]) > 1:
-        print(f"\n### Both\n\n{summary(result)}")
+        print(f"\n## {collection['collection']}\n\n{measured(collection)}")
+        for encoder in collection["agreements"]:
+            for entry in (main_agreement(collection, encoder), *collection["unseen"][encoder]):
+                print(f"\n### {entry['collection']}, under {encoder}\n\n{rankings(entry)}")
+            if options.draw:
+                label = "target" if encoder == "target" else "judge"
+                name = f"validation-{result['name']}-{collection['collection']}-{label}.svg"
+                draw(collection, encoder, DOCS / name)
+    for head, made in (("What noise allows", noise), ("Cost", costs)):
+        print(f"\n## {head}\n\n{made(result)}")
+    if result["summaries"]:
+        print(f"\n## All collections\n\n{summary(result)}\n\n{verdicts(result)}")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Documentation: README.md and docs/ of the project. "
-    "No metric here is claimed to predict training; docs/metrics.md says what was published and what holds.",
+    "No metric here is claimed to predict training; docs/validation.md says how well each did.",
 )
 @click.version_option(package_name="eci")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
