@@ -253,7 +253,7 @@ def _edges(result: ProbeResult) -> Iterator[str]:
                 yield (
                     f"In {times} of {len(result.chosen)} folds the {noun} chosen, {end:g}, is the {least} of "
                     f"those tried: a {'smaller' if least == 'smallest' else 'larger'} one may be better for "
-                    f"every source. Widen ProbeSettings({wider}=…)."
+                    f"every source. In Python, ProbeSettings({wider}=…) widens what is tried."
                 )
 
 

@@ -9,6 +9,8 @@ from math import isnan
 from eci.comparison import Comparison
 from eci.results import Estimate, ScoreResult, count, number, span
 
+_MEASURED = "Training has agreed best with 'eci probe' so far, not with such a ranking: docs/validation.md."
+
 
 def describe(result: ScoreResult) -> str:
     """The result for a person: leaderboard, verdict, baselines, what to be careful of, provenance."""
@@ -16,7 +18,7 @@ def describe(result: ScoreResult) -> str:
     parts = [
         f"{summary(result)}; encoder {encoder['name']} ({encoder.get('precision', 'unknown precision')})",
         result.table(),
-        result.verdict,
+        f"{result.verdict}\n{_MEASURED}",
     ]
     if result.baselines:
         parts.append(_baseline_lines(result))
