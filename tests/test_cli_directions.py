@@ -99,6 +99,11 @@ def test_a_corpus_of_candidates_and_one_for_words(eci, rows_file, corpus):
     ("arguments", "code", "message"),
     [
         (("--candidates", "absent.jsonl"), 1, "absent.jsonl"),
+        (
+            ("--candidates", "rows.jsonl"),
+            1,
+            "rows.jsonl: holds training rows (with 'positives'), no documents",
+        ),
         (("--idf-corpus", "empty.jsonl"), 1, "empty.jsonl: has no documents"),
         (("--candidates", "bad.jsonl"), 1, "bad.jsonl:1"),
         (("--tokenizer", "encoder"), 1, "no tokenizer of its own"),

@@ -159,6 +159,22 @@ def test_beside_candidates_a_negative_that_no_corpus_has_is_not_ranked():
     assert found.data["alignment"]["candidates"] == len(positives) + 30
     wide = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=[*extra, *positives]))
     assert wide.to_dict()["sources"] == found.to_dict()["sources"]
+    # That the negatives are searched changes what training on them is worth.
+    all_texts = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=[*extra, *texts_of(rows)]))
+    for source in ("bm25", "dense"):
+        one, other = (of[source].values["alignment_dot"].value for of in (found, all_texts))
+        assert one != pytest.approx(other, rel=1e-3)
+
+
+def test_candidates_that_are_another_corpus_or_in_other_forms_are_told():
+    rows = make_rows(80)
+    texts = texts_of(rows)
+    own = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=texts))
+    assert own.data["alignment"]["found"] == {"positives": 80, "in_candidates": 80}
+    assert not [text for text in own.warnings if "candidates" in text]
+    shouted = score(examples_of(rows), ENCODER, corpora=Corpora(candidates=[text.upper() for text in texts]))
+    assert "Only 0 of 80 positives are documents of the candidates" in " ".join(shouted.warnings)
+    assert score(examples_of(rows), ENCODER).data["alignment"]["found"] == {}
 
 
 def test_candidates_are_embedded_once_and_also_when_their_queries_are_not_drawn():

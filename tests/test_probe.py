@@ -519,10 +519,21 @@ def test_candidates_and_positives_are_ranked_and_nothing_that_only_rows_hold(wor
     assert wide.data["notes"] == []
     assert (plain.data["pool"], wide.data["pool"]) == (1000, 1200)
     assert wide.untrained.value < plain.untrained.value
-    assert without.data["notes"] == ["200 negatives that the candidates lack: trained with, not ranked"]
+    assert without.data["notes"] == [
+        "200 texts of negatives that the candidates lack: trained with, not ranked"
+    ]
     assert without.data["pool"] == 1000
     assert without["topical"].loss_before == wide["topical"].loss_before
     assert without.untrained.value > wide.untrained.value
+
+
+def test_candidates_that_are_another_corpus_are_told(world):
+    settings = replace(QUICK, rates=(0.1,), epochs=(1,))
+    other = Corpora([f"topical3 of {i}" for i in range(200)])
+    result = probe_rows(examples_of(world.rows), world, settings, corpora=other)
+    assert result.data["found"] == {"positives": 800, "in_candidates": 0}
+    assert "Only 0 of 800 positives are documents of the candidates" in " ".join(result.warnings)
+    assert ProbeResult.from_json(result.to_json()).data == result.data
 
 
 def test_no_more_candidates_are_embedded_than_may_be_ranked(world):

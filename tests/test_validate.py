@@ -784,3 +784,19 @@ def test_metrics_are_asked_again_where_the_corpus_or_the_training_is_another(don
     assert len(made) == 1
     kept = json.loads((tmp_path / "out" / "scores" / made.pop()).read_text())
     assert kept["score"]["settings"]["temperature"] == kept["probe"]["settings"]["temperature"] == 0.1
+    # Two negatives a row, and a part of the queries.
+    few = replace(experiment, judges=(), hard_negatives=2)
+    plan = replace(few.collections[0], queries=30)
+    told = scored(Bench(few, plan, tmp_path / "out"), "target")
+    assert (told.probe.settings["hard_negatives"], told.probe.settings["sample"]) == (2, 30)
+    assert told.score.settings["sample"] == 30
+    assert (told.probe.data["probed"], told.score.settings["queries_scored"]) == (30, 30)
+    # A document more, which no row holds.
+    copied = tmp_path / "one"
+    shutil.copytree(home / "one", copied)
+    with (copied / "corpus.jsonl").open("a") as out:
+        out.write(json.dumps({"_id": "more", "title": "", "text": "one document more"}) + "\n")
+    before = set((tmp_path / "out" / "scores").iterdir())
+    plan = replace(few.collections[0], path=str(copied))
+    scored(Bench(replace(experiment, judges=()), plan, tmp_path / "out"), "target")
+    assert len(set((tmp_path / "out" / "scores").iterdir()) - before) == 1

@@ -43,7 +43,25 @@ def cautions(
             f"Scored with {encoder['name']}, to fine-tune {encoder['target']}: a ranking by another encoder, "
             "above all of another family, need not hold for it."
         )
+    found += strange_candidates(provenance["data"]["alignment"]["found"])
     return found + _undefined(sources)
+
+
+def strange_candidates(found: dict[str, int]) -> list[str]:
+    """A warning where candidates are hardly the corpus that the rows are from.
+
+    Parameters
+    ----------
+    found : dict of str to int
+        What `eci.settings.Corpora.found` gives; empty without candidates.
+    """
+    if not found or found["in_candidates"] >= 0.9 * found["positives"]:
+        return []
+    return [
+        f"Only {found['in_candidates']:,} of {count(found['positives'], 'positive')} are documents of the "
+        "candidates: another corpus, or its texts in another form (title, space, text). A positive in "
+        "another form is ranked as one more document, which no judgement knows."
+    ]
 
 
 _TELLTALES = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from eci.cautions import strange_candidates
 from eci.results import Estimate, count, filled, listed, number, of_schema, plain, span
 
 SCHEMA = "eci.probe/1"
@@ -229,6 +230,7 @@ def cautions(result: ProbeResult) -> Iterator[str]:
         )
     if none.ndcg.value < _FLOOR:
         yield f"nDCG@10 is {none.ndcg.value:.3f}: hardly a positive is found, and little can be told."
+    yield from strange_candidates(result.data["found"])
     yield from _edges(result)
     partial = [f"{entry.source} {entry.coverage:.1%}" for entry in result.sources if entry.coverage < 1]
     if partial:

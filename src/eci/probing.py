@@ -22,7 +22,7 @@ from eci.probe_material import Material, ProbeSettings
 from eci.probed import ProbedSource, ProbeResult, cautions, sentence, verdict_of
 from eci.ragged import Ragged, divide
 from eci.ranking import ranking
-from eci.results import Estimate, count
+from eci.results import Estimate
 from eci.settings import Corpora
 from eci.tally import GROUPS, Tally
 from eci.types import Encoder, Floats, Integers, Progress, silent
@@ -109,6 +109,7 @@ def probe(
             "unseen": int(material.unseen.sum()),
             "chosen_by": "unseen" if material.strangers else "all",
             "pool": len(material.task.pool),
+            "found": (corpora or Corpora()).found(examples),
             "seconds_choosing": choosing,
             "notes": list(_notes(material, len(examples.queries), corpora or Corpora())),
         },
@@ -218,4 +219,4 @@ def _notes(material: Material, queries: int, corpora: Corpora) -> Iterator[str]:
     elif not corpora.candidates:
         yield f"the {pool:,} documents of the rows are ranked; --candidates ranks those of a corpus instead"
     elif beyond := material.embedded["documents"] - pool:
-        yield f"{count(beyond, 'negative')} that the candidates lack: trained with, not ranked"
+        yield f"{beyond:,} texts of negatives that the candidates lack: trained with, not ranked"

@@ -87,7 +87,10 @@ def score(
             "data": {
                 **_data_record(limited, scorer),
                 "eci_sem": _semantic_record(scores, scorer),
-                "alignment": _alignment_record(scores, scorer),
+                "alignment": {
+                    **_alignment_record(scores, scorer),
+                    "found": (corpora or Corpora()).found(examples),
+                },
             },
         },
     )

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+
 from eci import metrics
 from eci.errors import EciError
-from eci.examples import Choice, refuse_limit
+from eci.examples import Choice, Examples, refuse_limit
 
 Tokens: TypeAlias = Literal["words", "trigrams", "encoder"]
 
@@ -95,3 +97,10 @@ class Corpora:
 
     candidates: Sequence[str] = ()
     words: Sequence[str] | None = None
+
+    def found(self, examples: Examples) -> dict[str, int]:
+        """How many ``positives`` the rows have, and how many are ``in_candidates``; nothing without these."""
+        if not self.candidates:
+            return {}
+        positives = {examples.documents[place] for place in np.unique(examples.positives.values).tolist()}
+        return {"positives": len(positives), "in_candidates": len(positives.intersection(self.candidates))}

@@ -96,7 +96,7 @@ def run() -> None:
 
 def _interrupted(debug: bool) -> None:
     _say(
-        "Interrupted. Nothing half-done was left; finished vectors, shards and cells are kept.",
+        "Interrupted. Nothing half-done was left; cached vectors, shards and cells are kept.",
         debug,
     )
     sys.exit(130)

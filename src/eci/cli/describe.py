@@ -9,8 +9,6 @@ from math import isnan
 from eci.comparison import Comparison
 from eci.results import Estimate, ScoreResult, count, number, span
 
-_MEASURED = "Training has agreed best with 'eci probe' so far, not with such a ranking: docs/validation.md."
-
 
 def describe(result: ScoreResult) -> str:
     """The result for a person: leaderboard, verdict, baselines, what to be careful of, provenance."""
@@ -18,7 +16,7 @@ def describe(result: ScoreResult) -> str:
     parts = [
         f"{summary(result)}; encoder {encoder['name']} ({encoder.get('precision', 'unknown precision')})",
         result.table(),
-        f"{result.verdict}\n{_MEASURED}",
+        result.verdict,
     ]
     if result.baselines:
         parts.append(_baseline_lines(result))
@@ -181,5 +179,6 @@ def _baseline_lines(result: ScoreResult) -> str:
     return (
         f"Simpler figures, what each puts first, and Kendall's τ of its ranking with {metric}:\n  "
         + "\n  ".join("; ".join(told[start : start + 3]) for start in range(0, len(told), 3))
-        + f"\nNone of them, nor {metric}, is known to predict training: see docs/metrics.md."
+        + f"\nNone of them, nor {metric}, is known to predict training; 'eci probe' did best so far: "
+        "docs/validation.md."
     )

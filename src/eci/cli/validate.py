@@ -42,7 +42,7 @@ _HERE, _OUT = "FOLDER", Path("OUTPUT")
 def validate(plan: Path, output: Path, devices: tuple[str, ...], check: bool, as_json: bool) -> None:
     """Train on every source, and see which metric would have told which is best.
 
-    EXPERIMENT.toml names a model, collections, sources and seeds (docs/validation.md; examples/ holds two).
+    EXPERIMENT.toml names a model, collections, sources and seeds (docs/validation.md; examples/ holds four).
     Every cell of source x seed x collection is fine-tuned and evaluated once and kept in a file of its own;
     a killed run goes on where it was, and several runs may share the folder. In-batch negatives alone and
     the untrained model are always in the table.

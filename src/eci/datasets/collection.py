@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from eci.examples import joined
 from eci.types import Flags, Integers
 
 _ID_KEYS = ("_id", "id", "docid", "doc_id", "document_id", "pid", "query_id", "qid", "passage_id")
+_ROW_KEYS = ("positives", "positive", "pos", "negatives", "negative", "neg", "positive_passages")
 _TEXT_KEYS = ("text", "document", "passage", "query", "contents", "content", "question")
 
 
@@ -105,11 +107,21 @@ class Collection:
 def document_texts_of(path: Path) -> list[str]:
     """The documents of a corpus as an encoder sees them, title and text joined; ids are not looked at.
 
+    Parameters
+    ----------
+    path : Path
+        As for `Collection.load`; or a folder that holds the corpus, such as that of a BEIR collection.
+
     Raises
     ------
     DataError
-        The file cannot be read, or holds no document.
+        The file cannot be read, holds no document, or holds training rows.
     """
+    path = beside(path, "corpus") or path
+    for chunk in islice(_chunks(path), 1):
+        rows = [key for key in _ROW_KEYS if key in chunk.shape()]
+        if rows:
+            raise DataError(f"{path}: holds training rows (with '{rows[0]}'), no documents. Give the corpus.")
     found = Collection.load([path])
     texts: list[str] = joined(found.titles, found.texts).to_pylist()
     if not texts:

@@ -140,6 +140,9 @@ def _worker(experiment: Experiment, folder: Path, device: str, threads: int, tol
     except (EciError, RuntimeError, OSError) as error:
         told.put(f"on {device}: {error}")
         raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        # Ctrl-C reaches the processes of a terminal all at once; the first one says so.
+        raise SystemExit(1) from None
 
 
 def _end_with_parent() -> None:
