@@ -94,6 +94,16 @@ def rankings(agreement: dict[str, Any]) -> str:
     return table([*heads, f"{MEASURE} lost (95 %)", "signs", "of decided", "cost"], rows)
 
 
+def by_measure(result: dict[str, Any], encoder: str) -> str:
+    """Tau of every metric with every measure."""
+    told = [(one, entry) for one in result["collections"] for entry in one["agreements"][encoder]]
+    heads = ["metric", *(f"{one['collection']}, {entry['measure']}" for one, entry in told)]
+    known = [{found["metric"]: found["kendall"]["value"] for found in entry["metrics"]} for _, entry in told]
+    rows = [[f"`{name}`", *(signed(values[name]) for values in known)] for name in known[0]]
+    ceilings = (signed(entry["ceiling"]["queries"]["value"]) for _, entry in told)
+    return table(heads, [*rows, ["what noise allows", *ceilings]])
+
+
 def summary(result: dict[str, Any]) -> str:
     """Means over the collections under each encoder."""
     heads, rows = ["metric"], []
@@ -219,10 +229,13 @@ def main() -> None:
                 label = "target" if encoder == "target" else "judge"
                 name = f"validation-{result['name']}-{collection['collection']}-{label}.svg"
                 draw(collection, encoder, DOCS / name)
+    for encoder in result["collections"][0]["agreements"]:
+        print(f"\n## τ with every measure, under {encoder}\n\n{by_measure(result, encoder)}")
     for head, made in (("What noise allows", noise), ("Cost", costs)):
         print(f"\n## {head}\n\n{made(result)}")
-    if result["summaries"]:
-        print(f"\n## All collections\n\n{summary(result)}\n\n{verdicts(result)}")
+    if len(result["collections"]) > 1:
+        print(f"\n## All collections\n\n{summary(result)}")
+    print(f"\n## Verdicts\n\n{verdicts(result)}")
 
 
 if __name__ == "__main__":
