@@ -3,8 +3,8 @@
     eci validate examples/weak-start.toml -o benchmarks/results/weak-start
     python benchmarks/validation.py benchmarks/results/weak-start/result.json --draw > tables.md
 
-Prints the tables in Markdown; with --draw writes `docs/validation-NAME-COLLECTION-ENCODER.svg`: sources by
-what a metric says of them and by what training on them gave. Plots need altair and vl-convert-python
+Prints the tables in Markdown; with --draw writes `docs/validation-NAME-COLLECTION-target.svg`: sources by
+what a metric under the encoder that is trained says of them, and by what training on them gained. Plots need altair and vl-convert-python
 (pip install 'eci[bench]').
 """
 
@@ -225,10 +225,9 @@ def main() -> None:
         for encoder in collection["agreements"]:
             for entry in (main_agreement(collection, encoder), *collection["unseen"][encoder]):
                 print(f"\n### {entry['collection']}, under {encoder}\n\n{rankings(entry)}")
-            if options.draw:
-                label = "target" if encoder == "target" else "judge"
-                name = f"validation-{result['name']}-{collection['collection']}-{label}.svg"
-                draw(collection, encoder, DOCS / name)
+        if options.draw:
+            name = f"validation-{result['name']}-{collection['collection']}-target.svg"
+            draw(collection, "target", DOCS / name)
     for encoder in result["collections"][0]["agreements"]:
         print(f"\n## τ with every measure, under {encoder}\n\n{by_measure(result, encoder)}")
     for head, made in (("What noise allows", noise), ("Cost", costs)):
