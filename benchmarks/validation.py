@@ -4,8 +4,8 @@
     python benchmarks/validation.py benchmarks/results/weak-start/result.json --draw > tables.md
 
 Prints the tables in Markdown; with --draw writes `docs/validation-NAME-COLLECTION-target.svg`: sources by
-what a metric under the encoder that is trained says of them, and by what training on them gained. Plots need altair and vl-convert-python
-(pip install 'eci[bench]').
+what a metric under the encoder that is trained says of them, and by what training on them gained. Plots need
+altair and vl-convert-python (pip install 'eci[bench]').
 """
 
 from __future__ import annotations
