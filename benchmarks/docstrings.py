@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eci.atomic import atomic_path
+from eci.datasets.beir import write_corpus
 from eci.datasets.docstrings import docstring_task
 
 _TEST = 3
@@ -28,13 +29,7 @@ def main() -> None:
     task = docstring_task()
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     documents, queries = task.corpus.ids.to_pylist(), task.query_ids.to_pylist()
-    _write(
-        folder / "corpus.jsonl",
-        (
-            json.dumps({"_id": label, "title": "", "text": text})
-            for label, text in zip(documents, task.corpus.shown(), strict=True)
-        ),
-    )
+    write_corpus(task.corpus, folder / "corpus.jsonl")
     _write(
         folder / "queries.jsonl",
         (

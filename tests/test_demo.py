@@ -32,7 +32,7 @@ def test_demo_mines_scores_and_tells(small_library, monkeypatch, capsys, tmp_pat
     alone = {"random", "bm25", "late-interaction", "counterfactual"}
     assert {label for label in totals if "+" not in label} == alone
     names = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert names == {"result.json", *(f"{label}.parquet" for label in totals)}
+    assert names == {"result.json", "corpus.jsonl", *(f"{label}.parquet" for label in totals)}
     hybrids = [label.split("+") for label in totals if "+" in label]
     assert sorted(map(len, hybrids)) == [2, 2, 2, 3]
     for parts in hybrids:
@@ -61,7 +61,16 @@ def test_demo_mines_scores_and_tells(small_library, monkeypatch, capsys, tmp_pat
             assert negative["text"] not in positives
     cards = out[out.index("Five negatives worth reading") :]
     assert cards.count("  query     ") == cards.count("  negative  ") == 5
-    assert "eci score" in out.splitlines()[-1]
+    again = out.splitlines()[-3:]
+    assert again[0].startswith("  eci score ")
+    assert again[2].startswith("  eci probe ")
+    corpus = tmp_path / "demo" / "corpus.jsonl"
+    assert again[2].endswith(f"--candidates {corpus}")
+    # Edits of positives are trained with, and nobody searches them.
+    assert result["data"]["alignment"]["candidates"] == len(corpus.read_text().splitlines())
+    held = {json.loads(line)["text"] for line in corpus.read_text().splitlines()}
+    assert {positive["text"] for row in rows for positive in row["positives"]} <= held
+    assert not held & {n["text"] for row in rows for n in row["negatives"] if n["source"] == "counterfactual"}
 
 
 def test_demo_twice_gives_the_same_result(small_library, monkeypatch, capsys, tmp_path):

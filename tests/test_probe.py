@@ -629,7 +629,13 @@ def source(label, ndcg, gain, *, unseen=None, coverage=1.0):
 
 def result_of(none, sources=(), untrained=0.5, unseen=300):
     return ProbeResult(
-        "v", tuple(sources), none, estimate(untrained), (), (), data={"probed": 300, "unseen": unseen}
+        "v",
+        tuple(sources),
+        none,
+        estimate(untrained),
+        (),
+        (),
+        data={"probed": 300, "unseen": unseen, "found": {}},
     )
 
 

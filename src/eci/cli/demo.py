@@ -48,6 +48,8 @@ def demo(output: Path, seed: int) -> None:
     from eci.atomic import atomic_path
     from eci.cli.describe import describe
     from eci.cli.progress import StderrProgress
+    from eci.datasets import ReadOptions
+    from eci.datasets.beir import write_corpus
     from eci.datasets.docstrings import docstring_task
 
     began = time.monotonic()
@@ -57,8 +59,11 @@ def demo(output: Path, seed: int) -> None:
     with StderrProgress() as progress:
         files = _mined(task, output, seed, progress)
         files += _mixed(files, output)
+        corpus = output / "corpus.jsonl"
+        write_corpus(task.corpus, corpus)
         with api.prepared_encoder(progress=progress) as encoder:
-            result = api.score(files, encoder, progress=progress)
+            reading = ReadOptions(candidates=corpus)
+            result = api.score(files, encoder, reading=reading, progress=progress)
             cards = _worth_reading(files, encoder)
     with atomic_path(output / "result.json") as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
@@ -67,8 +72,10 @@ def demo(output: Path, seed: int) -> None:
     for card in cards:
         click.echo(card)
     click.echo(
-        f"Rows of each source and result.json are in {output}; {time.monotonic() - began:.0f} s. "
-        f"Again: eci score {output / '*.parquet'}"
+        f"Rows of each source, corpus.jsonl and result.json: {output}; {time.monotonic() - began:.0f} s.\n"
+        f"Again:\n  eci score {output / '*.parquet'} --candidates {corpus}\n"
+        f"What agreed best with training so far, in two minutes:\n"
+        f"  eci probe {output / '*.parquet'} --candidates {corpus}"
     )
 
 

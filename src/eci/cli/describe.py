@@ -70,7 +70,13 @@ def careful(results: dict[str, ScoreResult]) -> list[str]:
 def _effect_lines(result: ScoreResult) -> str:
     """What each source is expected to add to in-batch negatives."""
     ranked = sorted(result.effects, key=lambda entry: (isnan(entry["gain"]), -entry["gain"]))
-    none = Estimate(**result.data["alignment"]["none"]["alignment"])
+    told = result.data["alignment"]
+    none, ranked_texts = Estimate(**told["none"]["alignment"]), f"{told['candidates']:,}"
+    searched = (
+        f"the {ranked_texts} documents of the corpus and positives"
+        if told["found"]
+        else f"the {ranked_texts} texts of the rows; --candidates ranks a corpus instead"
+    )
     rows = [("source", "", "gain in cosine", "in dot product")]
     for entry in ranked:
         dot = result[entry["source"]].values["alignment_dot_gain"]
@@ -87,6 +93,7 @@ def _effect_lines(result: ScoreResult) -> str:
             "Expected beyond in-batch negatives alone: alignment of a training step with held-out queries; "
             f"without hard negatives {_range(none, 3)}",
             *_columns(rows),
+            f"  Held-out queries rank {searched}.",
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eci.atomic import atomic_path
 from eci.datasets.collection import Collection, beside
 from eci.datasets.columns import Documents, dumped, to_python
 from eci.datasets.files import CHUNK_BYTES, stem
@@ -20,7 +22,22 @@ from eci.datasets.judged import Judged, Teller
 from eci.datasets.trec import read_qrels, read_run
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.task import Corpus
 from eci.types import Integers
+
+
+def write_corpus(corpus: Corpus, path: Path) -> None:
+    """Write documents as BEIR has them, a JSON object a line.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    columns = (column.to_pylist() for column in (corpus.ids, corpus.titles, corpus.texts))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+        for label, title, text in zip(*columns, strict=True):
+            out.write(json.dumps({"_id": label, "title": title or "", "text": text}) + "\n")
 
 
 @dataclass(frozen=True)
