@@ -98,6 +98,15 @@ def test_a_corpus_of_candidates_and_one_for_words(eci, rows_file, corpus):
         assert (values[0] != values[1]) == changed, name
 
 
+def test_the_folder_of_a_collection_stands_for_its_corpus(eci, rows_file, corpus):
+    by_file, by_folder = (
+        json.loads(eci("score", rows_file, "--json", "--no-shortcuts", "--candidates", given)[1])
+        for given in (corpus, corpus.parent)
+    )
+    assert by_folder["sources"] == by_file["sources"]
+    assert by_folder["data"]["alignment"]["candidates"] == 60 + 40
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -204,6 +204,5 @@ def _pool(searched: Integers, positives: Integers, settings: ProbeSettings) -> I
     """The documents that are ranked: all positives, and as many others as there is room for, drawn."""
     kept = np.isin(searched, positives)
     others, room = np.flatnonzero(~kept), max(0, settings.pool - int(kept.sum()))
-    drawn = np.random.default_rng(settings.seed).permutation(others)[:room]
-    kept[drawn] = True
+    kept[np.random.default_rng(settings.seed).permutation(others)[:room]] = True
     return searched[kept]
