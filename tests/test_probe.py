@@ -497,7 +497,9 @@ def test_fewer_queries_and_documents_than_there_are(world):
     result = probe_rows(examples_of(world.rows), world, settings)
     assert (result.data["probed"], result.data["pool"], result.data["queries"]) == (80, 400, 200)
     assert result.data["notes"][0] == "80 of 200 queries were drawn"
-    assert result.data["notes"][1].endswith("documents are ranked: all positives, and others drawn")
+    assert result.data["notes"][1].endswith(
+        "documents are ranked: all positives, others drawn as there is room"
+    )
     assert result.warnings[0].startswith("Only 80 queries: below 200 ")
     # Positives are never left out, even where they are more than the pool.
     least = probe_rows(examples_of(world.rows), world, replace(settings, pool=1))
@@ -544,7 +546,9 @@ def test_no_more_candidates_are_embedded_than_may_be_ranked(world):
     # 1,000 documents of the rows, and of the 600 that only the corpus has those that were drawn.
     assert 1000 < result.data["embedded"]["documents"] < 1500
     assert result.data["pool"] == 900
-    assert result.data["notes"] == ["900 of 1,600 documents are ranked: all positives, and others drawn"]
+    assert result.data["notes"] == [
+        "900 of 1,600 documents are ranked: all positives, others drawn as there is room"
+    ]
 
 
 def test_shared_positives_and_missing_negatives_are_told(world):

@@ -215,7 +215,7 @@ def _notes(material: Material, queries: int, corpora: Corpora) -> Iterator[str]:
     if probed < queries:
         yield f"{probed:,} of {queries:,} queries were drawn"
     if pool < known:
-        yield f"{pool:,} of {known:,} documents are ranked: all positives, and others drawn"
+        yield f"{pool:,} of {known:,} documents are ranked: all positives, others drawn as there is room"
     elif not corpora.candidates:
         yield f"the {pool:,} documents of the rows are ranked; --candidates ranks those of a corpus instead"
     elif beyond := material.embedded["documents"] - pool:
