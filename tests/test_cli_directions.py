@@ -40,6 +40,7 @@ def test_effects_directions_and_shortcuts_are_printed(eci, rows_file):
     _, out, _ = eci("score", rows_file)
     assert re.search(r"; without hard negatives (–|-?\d\.\d{3}) \((–|-?\d\.\d{3}) … ", out)
     effects = block(out, "Expected beyond in-batch negatives alone")
+    assert effects.pop().endswith("that of 'eci probe' in 42: docs/validation.md.")
     assert re.match(
         r"  Held-out queries rank the \d+ texts of the rows; --candidates ranks a corpus", effects.pop()
     )

@@ -94,6 +94,8 @@ def _effect_lines(result: ScoreResult) -> str:
             f"without hard negatives {_range(none, 3)}",
             *_columns(rows),
             f"  Held-out queries rank {searched}.",
+            "  Held against training its sign was right in 35 of 42 cases, that of 'eci probe' in 42: "
+            "docs/validation.md.",
         ]
     )
 
