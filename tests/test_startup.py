@@ -24,7 +24,7 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom eci import cli\n"
         "for arguments in (['--help'], ['score', '--help'], ['ablate', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help'],"
-        " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['mix', '--help'],"
+        " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['audit', '--help'], ['mix', '--help'], ['select', '--help'],"
         " ['probe', '--help'], ['train', '--help'], ['evaluate', '--help'], ['validate', '--help']):\n"
         "    cli.main.main(arguments, standalone_mode=False)\n"
     )
@@ -39,6 +39,8 @@ def test_public_names_all_load_and_nothing_else_is_promised():
     assert eci.__all__ == [
         "Ablation",
         "AblationSettings",
+        "AuditResult",
+        "AuditSettings",
         "CacheError",
         "Comparison",
         "DataError",
@@ -49,6 +51,7 @@ def test_public_names_all_load_and_nothing_else_is_promised():
         "Evaluation",
         "Experiment",
         "JudgedCollection",
+        "Judgements",
         "LayoutError",
         "Measures",
         "MissingDependency",
@@ -59,16 +62,19 @@ def test_public_names_all_load_and_nothing_else_is_promised():
         "ProbeSettings",
         "ReadOptions",
         "ScoreResult",
+        "SelectSettings",
         "Settings",
         "SourceResult",
         "TrainSettings",
         "ablate",
+        "audit_rows",
         "compare",
         "eci_score",
         "evaluate",
         "evaluate_retrieval",
         "probe",
         "score",
+        "select",
         "train",
         "validate",
     ]

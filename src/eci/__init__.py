@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eci.ablation import Ablation, AblationSettings
-    from eci.api import ablate, compare, probe, score
+    from eci.api import ablate, audit_rows, compare, probe, score, select
     from eci.association import Measures
+    from eci.audit.collecting import Judgements
+    from eci.audit.issues import AuditSettings
+    from eci.audit.result import AuditResult
     from eci.comparison import Comparison
     from eci.datasets import ReadOptions
     from eci.errors import (
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from eci.probe_material import ProbeSettings
     from eci.probed import ProbeResult
     from eci.results import Estimate, ScoreResult, SourceResult
+    from eci.selection import SelectSettings
     from eci.settings import Settings
     from eci.training.settings import TrainSettings
     from eci.training.train import train
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
 _WHERE = {
     "Ablation": "eci.ablation",
     "AblationSettings": "eci.ablation",
+    "AuditResult": "eci.audit.result",
+    "AuditSettings": "eci.audit.issues",
     "CacheError": "eci.errors",
     "Comparison": "eci.comparison",
     "DataError": "eci.errors",
@@ -51,6 +57,7 @@ _WHERE = {
     "Evaluation": "eci.validation.evaluation",
     "Experiment": "eci.validation.experiment",
     "JudgedCollection": "eci.validation.judged",
+    "Judgements": "eci.audit.collecting",
     "LayoutError": "eci.errors",
     "Measures": "eci.association",
     "MissingDependency": "eci.errors",
@@ -61,16 +68,19 @@ _WHERE = {
     "ProbeSettings": "eci.probe_material",
     "ReadOptions": "eci.datasets",
     "ScoreResult": "eci.results",
+    "SelectSettings": "eci.selection",
     "Settings": "eci.settings",
     "SourceResult": "eci.results",
     "TrainSettings": "eci.training.settings",
     "ablate": "eci.api",
+    "audit_rows": "eci.api",
     "compare": "eci.api",
     "eci_score": "eci.metrics",
     "evaluate": "eci.metrics",
     "evaluate_retrieval": "eci.validation.evaluation",
     "probe": "eci.api",
     "score": "eci.api",
+    "select": "eci.api",
     "train": "eci.training.train",
     "validate": "eci.validation.running",
 }
@@ -78,6 +88,8 @@ _WHERE = {
 __all__ = [
     "Ablation",
     "AblationSettings",
+    "AuditResult",
+    "AuditSettings",
     "CacheError",
     "Comparison",
     "DataError",
@@ -88,6 +100,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "JudgedCollection",
+    "Judgements",
     "LayoutError",
     "Measures",
     "MissingDependency",
@@ -98,16 +111,19 @@ __all__ = [
     "ProbeSettings",
     "ReadOptions",
     "ScoreResult",
+    "SelectSettings",
     "Settings",
     "SourceResult",
     "TrainSettings",
     "ablate",
+    "audit_rows",
     "compare",
     "eci_score",
     "evaluate",
     "evaluate_retrieval",
     "probe",
     "score",
+    "select",
     "train",
     "validate",
 ]

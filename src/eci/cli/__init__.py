@@ -16,7 +16,9 @@ from eci.errors import EciError
 _COMMANDS = (
     "mine",
     "filter",
+    "audit",
     "mix",
+    "select",
     "score",
     "ablate",
     "probe",

@@ -1,0 +1,271 @@
+"""One pass over the rows: texts become numbers and vectors, and what only the text itself tells is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eci.audit.material import Material, pair_cosines
+from eci.audit.store import Texts, VectorFile, token_limit
+from eci.audit.wording import likeness
+from eci.datasets.collection import Collection
+from eci.datasets.columns import Documents
+from eci.datasets.grouping import require_positives
+from eci.datasets.trec import relevant_pairs
+from eci.ragged import Ragged
+from eci.task import EMPTY, text_digests
+from eci.types import Encoder, Flags, Floats, Integers
+
+# Copies have nearly the vector of what they are copies of; further away nobody compares words.
+_AS_NEAR = 0.7
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What is known about queries and documents beside the rows.
+
+    Parameters
+    ----------
+    relevant : frozenset of (query id, document id)
+        Never negatives.
+    test_ids, test_texts : frozenset
+        Ids of test queries, and digests of their texts.
+    test_documents : frozenset of str
+        Ids of the documents that are relevant to a test query.
+    """
+
+    relevant: frozenset[tuple[str, str]] = frozenset()
+    test_ids: frozenset[str] = frozenset()
+    test_documents: frozenset[str] = frozenset()
+    test_texts: frozenset[int] = frozenset()
+
+    @classmethod
+    def read(
+        cls, qrels: Iterable[Path] = (), test_qrels: Iterable[Path] = (), test_queries: Iterable[Path] = ()
+    ) -> Judgements:
+        """Of files: judgements by query id and document id, and test queries with their texts."""
+        tested = relevant_pairs(tuple(test_qrels))
+        texts: set[int] = set()
+        for path in test_queries:
+            texts.update(text_digests(None, Collection.load([path]).texts).tolist())
+        asked, found = (frozenset(pair[side] for pair in tested) for side in (0, 1))
+        return cls(relevant_pairs(tuple(qrels)), asked, found, frozenset(texts))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything about B rows with n negatives that later steps need, without their texts.
+
+    Parameters
+    ----------
+    material : Material
+    cut : ndarray of shape (D,), bool
+        Documents that the encoder does not read to their end.
+    estimated : int
+        Documents of which that was estimated.
+    sources : tuple of S str
+    source : ndarray of shape (n,)
+        Index into `sources`.
+    likeness : ndarray of shape (n,)
+        Share of words in common with a positive, 0…1.
+    score : ndarray of shape (n,)
+        NaN where there is none.
+    scored : ndarray of shape (n,), bool
+        Whether there is one.
+    teacher : ndarray of shape (B,)
+        Best score of a positive; NaN where none has one.
+    flags : dict of str to ndarray of shape (n,), bool
+        ``edited``, ``repeats_query``, ``judged``, ``leaks``.
+    asks_test : ndarray of shape (B,), bool
+    """
+
+    material: Material
+    cut: Flags
+    estimated: int
+    sources: tuple[str, ...]
+    source: Integers
+    likeness: Floats
+    score: Floats
+    scored: Flags
+    teacher: Floats
+    flags: dict[str, Flags]
+    asks_test: Flags
+
+
+@dataclass
+class _Parts:
+    positives: list[Ragged] = field(default_factory=list)
+    negatives: list[Ragged] = field(default_factory=list)
+    group: list[Integers] = field(default_factory=list)
+    query: list[Integers] = field(default_factory=list)
+    source: list[Integers] = field(default_factory=list)
+    likeness: list[Floats] = field(default_factory=list)
+    score: list[Floats] = field(default_factory=list)
+    scored: list[Flags] = field(default_factory=list)
+    teacher: list[Floats] = field(default_factory=list)
+    asks_test: list[Flags] = field(default_factory=list)
+    flags: dict[str, list[Flags]] = field(default_factory=dict)
+
+
+class Collector:
+    """Takes batches of canonical rows.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    folder : Path
+        Where vectors are kept until the work is done; the caller removes it.
+    near_copy : float
+        See `AuditSettings`.
+    known : Judgements
+    """
+
+    def __init__(self, encoder: Encoder, folder: Path, near_copy: float, known: Judgements) -> None:
+        self._near_copy, self._known = near_copy, known
+        self._queries = Texts(encoder, "query", VectorFile(folder / "queries"))
+        self._documents = Texts(encoder, "document", VectorFile(folder / "documents"), token_limit(encoder))
+        self._sources: dict[str, int] = {}
+        self._parts = _Parts()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in rows.
+
+        Raises
+        ------
+        DataError
+            A row has no positive.
+        """
+        require_positives(batch, "the rows")
+        positives = Documents.of(batch.column("positives"))
+        negatives = Documents.of(batch.column("negatives"))
+        parts = self._parts
+        group = text_digests(None, batch.column("query"))
+        parts.group.append(group)
+        parts.query.append(self._queries.add(group, batch.column("query")))
+        sides, digests = [], []
+        for side in (positives, negatives):
+            digests.append(text_digests(side.fields["title"], side.fields["text"]))
+            sides.append(Ragged.from_lengths(self._documents.add(digests[-1], side.shown), side.lengths))
+        parts.positives.append(sides[0])
+        parts.negatives.append(sides[1])
+        parts.source.append(self._coded(negatives.fields["source"]))
+        edited = np.asarray(pc.fill_null(pc.match_substring(negatives.fields["extra"], '"edit"'), False))
+        parts.likeness.append(self._likeness(positives, negatives, sides, ~edited & (digests[1] != EMPTY)))
+        score = negatives.fields["score"]
+        parts.score.append(_floats(score))
+        parts.scored.append(np.asarray(score.is_valid()))
+        best = Ragged.from_lengths(_floats(positives.fields["score"]), positives.lengths)
+        parts.teacher.append(best.keep(np.isfinite(best.values)).maxima())
+        asks = self._asks_test(batch, group)
+        parts.asks_test.append(asks)
+        alone = text_digests(None, negatives.fields["text"])
+        asked = group[negatives.rows]
+        judged, leaks = self._by_id(batch, negatives)
+        for name, flags in (
+            ("edited", edited),
+            ("repeats_query", ((asked == digests[1]) | (asked == alone)) & (digests[1] != EMPTY)),
+            ("judged", judged),
+            ("leaks", leaks),
+        ):
+            parts.flags.setdefault(name, []).append(flags)
+
+    def done(self) -> Collected:
+        """Everything that was taken in."""
+        parts = self._parts
+        query = np.concatenate(parts.query)
+        vectors = self._queries.file.table()
+        material = Material(
+            # Where every row asks something else, which is the rule, nothing is copied.
+            vectors if np.array_equal(query, np.arange(len(vectors))) else vectors[query],
+            self._documents.file.table(),
+            _joined(parts.positives),
+            _joined(parts.negatives),
+            np.concatenate(parts.group),
+            self._documents.digests(),
+        )
+        return Collected(
+            material=material,
+            cut=self._documents.cut(),
+            estimated=self._documents.estimated,
+            sources=tuple(self._sources),
+            source=np.concatenate(parts.source),
+            likeness=np.concatenate(parts.likeness),
+            score=np.concatenate(parts.score),
+            scored=np.concatenate(parts.scored),
+            teacher=np.concatenate(parts.teacher),
+            flags={name: np.concatenate(flags) for name, flags in parts.flags.items()},
+            asks_test=np.concatenate(parts.asks_test),
+        )
+
+    def close(self) -> None:
+        """Close the files of vectors."""
+        self._queries.file.close()
+        self._documents.file.close()
+
+    def _coded(self, source: pa.Array) -> Integers:
+        coded = source.dictionary_encode()
+        numbers = [
+            self._sources.setdefault(name, len(self._sources)) for name in coded.dictionary.to_pylist()
+        ]
+        return np.asarray(np.array(numbers, dtype=np.int64)[np.asarray(coded.indices)])
+
+    def _likeness(
+        self, positives: Documents, negatives: Documents, sides: list[Ragged], asked: Flags
+    ) -> Floats:
+        """Most words that each negative shares with a positive of its row, where their vectors are near."""
+        vectors = self._documents.file.table()
+        places = np.flatnonzero(asked)
+        against = Ragged.from_lengths(np.arange(len(positives)), positives.lengths).take(
+            negatives.rows[places]
+        )
+        numbers = against.with_values(sides[0].values[against.values])
+        other = numbers.values != sides[1].values[places][numbers.rows]
+        against, numbers = against.keep(other), numbers.keep(other)
+        pairs = np.stack([sides[1].values[places][numbers.rows], numbers.values], axis=1)
+        compared = against.keep(pair_cosines(vectors, vectors, pairs) >= _AS_NEAR)
+        used = pa.array(places[compared.rows])
+        texts = [negatives.shown.take(used), positives.shown.take(pa.array(compared.values))]
+        coded = pa.concat_arrays(texts).dictionary_encode()
+        two = np.asarray(coded.indices, dtype=np.int64).reshape(2, -1).T
+        same = likeness(coded.dictionary.to_pylist(), two, self._near_copy)
+        found = np.zeros(len(negatives))
+        found[places] = np.nan_to_num(compared.with_values(same).maxima(), nan=0.0)
+        return found
+
+    def _by_id(self, batch: pa.RecordBatch, negatives: Documents) -> tuple[Flags, Flags]:
+        """Which negatives judgements call relevant to their query, and which to a query of the test set."""
+        judged, leaks = np.zeros((2, len(negatives)), dtype=np.bool_)
+        known = self._known
+        if not known.relevant and not known.test_documents:
+            return judged, leaks
+        ids, queries = negatives.fields["id"].to_pylist(), batch.column("query_id").to_pylist()
+        for place, (row, name) in enumerate(zip(negatives.rows.tolist(), ids, strict=True)):
+            judged[place] = (queries[row], name) in known.relevant
+            leaks[place] = name in known.test_documents
+        return judged, leaks
+
+    def _asks_test(self, batch: pa.RecordBatch, group: Integers) -> Flags:
+        known = self._known
+        return np.fromiter(
+            (
+                name in known.test_ids or digest in known.test_texts
+                for name, digest in zip(batch.column("query_id").to_pylist(), group.tolist(), strict=True)
+            ),
+            np.bool_,
+            len(group),
+        )
+
+
+def _joined(parts: list[Ragged]) -> Ragged:
+    return Ragged.from_lengths(
+        np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts])
+    )
+
+
+def _floats(column: pa.Array) -> Floats:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)

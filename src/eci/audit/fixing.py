@@ -1,0 +1,234 @@
+"""Rows mended by what an audit found, with a log from which the original can be had again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eci.atomic import atomic_path
+from eci.audit.detecting import Findings
+from eci.audit.issues import FAULTS, refuse_unknown
+from eci.audit.running import by_query
+from eci.datasets.columns import Documents
+from eci.datasets.rows import Rows
+from eci.datasets.writing import refuse, write
+from eci.errors import EciError
+from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.results import count
+from eci.task import text_digests
+from eci.types import Flags
+
+Action: TypeAlias = Literal["drop", "relabel", "demote"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+LOG = "eci.audit-log/1"
+# Issues of a negative that is an answer which nobody labelled; other faults have nothing to be relabelled.
+_ANSWERS = ("known_positive", "likely_false_negative")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a fix did.
+
+    Parameters
+    ----------
+    action : str
+    rows : int
+        Rows that were changed.
+    dropped, relabelled, demoted : int
+        Negatives.
+    emptied : int
+        Rows that are left without a negative.
+    log : Path
+        Every change, for ``eci audit --undo``.
+    """
+
+    action: str
+    rows: int
+    dropped: int
+    relabelled: int
+    demoted: int
+    emptied: int
+    log: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a result's JSON."""
+        return {**asdict(self), "log": str(self.log)}
+
+    def told(self) -> str:
+        """The counts for a person."""
+        done = {"dropped": self.dropped, "relabelled": self.relabelled, "demoted": self.demoted}
+        changes = ", ".join(f"{count(number, 'negative')} {name}" for name, number in done.items() if number)
+        left = f"; {count(self.emptied, 'row')} left with none" if self.emptied else ""
+        return (
+            f"{changes or 'nothing to mend'} in {count(self.rows, 'row')}{left}; every change in {self.log}"
+        )
+
+
+def log_of(out: Path) -> Path:
+    """Where the changes that made a file are written."""
+    return out.with_name(f"{out.name}.changes.jsonl")
+
+
+def refuse_fix(rows: Rows, out: Path, action: str, issues: tuple[str, ...]) -> None:
+    """What `fix` refuses, for who has an audit to do before it."""
+    if action not in ACTIONS:
+        raise EciError(f"a fix is one of {', '.join(ACTIONS)}, got {action!r}.")
+    for issue in issues:
+        refuse_unknown(issue)
+    refuse(out, "eci", rows.paths)
+
+
+def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[str, ...] = FAULTS) -> Fixed:
+    """Write the rows without their flagged negatives, or with these in another place.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows that were audited.
+    found : Findings
+        Of the audit, for the same rows.
+    out : Path
+        Gets canonical rows; `log_of` it gets the changes.
+    action : {"drop", "relabel", "demote"}
+        Take flagged negatives out; make those positives that are known or likely answers, and take the others
+        out; or put them behind the others of their row.
+    issues : tuple of str
+        What to act on.
+
+    Raises
+    ------
+    EciError
+        There is no such action or issue.
+    OutputError
+        It cannot be written there.
+    """
+    refuse_fix(rows, out, action, issues)
+    chosen = np.any([found.flags(issue) for issue in issues], axis=0)
+    with ExitStack() as stack:
+        log = stack.enter_context(atomic_path(log_of(out)))
+        work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
+        batches, _, _ = by_query(rows, work)
+        passes: list[_Pass] = []
+
+        def mended(_: Any) -> Iterator[pa.RecordBatch]:
+            with log.open("wb") as handle:
+                header = {"schema": LOG, "action": action, "issues": issues, "fixed": out.name}
+                _line(handle, {**header, "original": rows.fingerprint(), "row_groups": _row_groups(rows)})
+                passes.append(_Pass(found, chosen, action, issues, handle))
+                for batch in batches(Counter()):
+                    yield passes[-1].mended(batch)
+
+        write(Rows("eci", rows.paths, mended, 1), out, "eci")
+    done = passes[-1].done
+    names = ("rows", "dropped", "relabelled", "demoted", "emptied")
+    return Fixed(action=action, log=log_of(out), **{name: done[name] for name in names})
+
+
+def _row_groups(rows: Rows) -> list[int] | None:
+    """Rows in each group of a Parquet file, on which its bytes depend; None for any other rows."""
+    if len(rows.paths) != 1 or rows.paths[0].suffix != ".parquet":
+        return None
+    told = pq.read_metadata(rows.paths[0])
+    return [told.row_group(number).num_rows for number in range(told.num_row_groups)]
+
+
+class _Pass:
+    """One pass over the rows: mends them, counts, and logs."""
+
+    def __init__(
+        self, found: Findings, chosen: Flags, action: Action, issues: tuple[str, ...], log: IO[bytes]
+    ) -> None:
+        self.done: Counter[str] = Counter()
+        self._chosen, self._action, self._log, self._row = chosen, action, log, 0
+        self._offsets = found.lists.offsets
+        self._flags = {issue: found.flags(issue) for issue in issues}
+        answers = [self._flags[issue] for issue in _ANSWERS if issue in self._flags]
+        copies = found.flags("identical_to_positive") | found.flags("duplicate_in_row") | found.flags("empty")
+        self._answers = np.any([np.zeros_like(chosen), *answers], axis=0) & ~copies
+
+    def mended(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch as they are to be."""
+        first, start = int(self._offsets[self._row]), self._row
+        self._row += len(batch)
+        chosen = self._chosen[first : int(self._offsets[self._row])]
+        if not chosen.any():
+            return batch
+        positives = Documents.of(batch.column("positives"))
+        negatives = Documents.of(batch.column("negatives"))
+        answers = np.zeros_like(chosen)
+        if self._action == "relabel":
+            answers = _once(negatives, chosen & self._answers[first : first + len(chosen)])
+        for row in np.unique(negatives.rows[chosen]).tolist():
+            self._note(batch, start, row, first, (chosen, answers))
+        kept = negatives.keep(~chosen)
+        if self._action == "demote":
+            order = np.lexsort((chosen, negatives.rows))
+            places = pa.array(order)
+            moved = {name: column.take(places) for name, column in negatives.fields.items()}
+            kept = Documents(negatives.lengths, moved)
+        sides = [_extended(positives, negatives.keep(answers)), kept.records(NEGATIVE)]
+        self.done["emptied"] += int(((kept.lengths == 0) & (negatives.lengths > 0)).sum())
+        columns = [batch.column("query_id"), batch.column("query"), *sides, batch.column("extra")]
+        return pa.RecordBatch.from_arrays(columns, schema=ROWS)
+
+    def _note(
+        self, batch: pa.RecordBatch, start: int, row: int, first: int, flags: tuple[Flags, Flags]
+    ) -> None:
+        """Log the changes of one row."""
+        chosen, answers = flags
+        offset = int(self._offsets[start + row]) - first
+        negatives = batch.column("negatives")[row].as_py()
+        changes = []
+        for place, record in enumerate(negatives):
+            at = offset + place
+            if chosen[at]:
+                done = {"drop": "dropped", "relabel": "dropped", "demote": "demoted"}[self._action]
+                done = "relabelled" if answers[at] else done
+                self.done[done] += 1
+                why = [issue for issue, found in self._flags.items() if found[first + at]]
+                changes.append({"place": place, "done": done, "issues": why, "negative": record})
+        self.done["rows"] += 1
+        told = {"row": start + row, "query_id": batch.column("query_id")[row].as_py()}
+        _line(self._log, {**told, "changes": changes})
+
+
+def _once(negatives: Documents, flags: Flags) -> Flags:
+    """The first of those flagged that have one text in a row: two sources may bring the same."""
+    places = np.flatnonzero(flags)
+    held = negatives.keep(flags)
+    texts = text_digests(held.fields["title"], held.fields["text"])
+    order = np.lexsort((places, texts, held.rows))
+    new = np.diff(held.rows[order], prepend=-1) != 0
+    new |= np.diff(texts[order], prepend=texts[order[:1]]) != 0
+    found = np.zeros_like(flags)
+    found[places[order[new]]] = True
+    return found
+
+
+def _extended(positives: Documents, added: Documents) -> pa.ListArray:
+    """Positives with more of them at the end of each row."""
+    if not len(added):
+        return positives.records(POSITIVE)
+    rows = np.concatenate([positives.rows, added.rows])
+    order = pa.array(np.argsort(rows, kind="stable"))
+    # A positive's score is its judge's: the score of a negative may be its miner's.
+    scores = {"score": pa.nulls(len(added), pa.float64())}
+    fields = {
+        name: pa.concat_arrays([positives.fields[name], {**added.fields, **scores}[name]]).take(order)
+        for name in ("id", "title", "text", "score")
+    }
+    return Documents(positives.lengths + added.lengths, fields).records(POSITIVE)
+
+
+def _line(handle: IO[bytes], told: Mapping[str, Any]) -> None:
+    handle.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))

@@ -1,0 +1,114 @@
+"""Rows as arrays: who asks, what is labelled, what is a negative, and the vectors of all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from eci.ragged import Ragged
+from eci.types import Floats, Integers, Vectors
+
+# Rows that label one document, at most so many of which are looked at.
+_MOST = 64
+# Pairs gathered at a time.
+_TILE = 4096
+
+
+@dataclass(frozen=True)
+class Material:
+    """B rows and the D distinct documents that they hold.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (B, d), float32
+        L2-normalised.
+    documents : ndarray of shape (D, d), float32
+        L2-normalised; zeros for the empty text.
+    positives, negatives : Ragged of B rows
+        Indices into `documents`.
+    group : ndarray of shape (B,), int64
+        A hash of the query: equal for rows that ask the same.
+    digests : ndarray of shape (D,), int64
+        A hash of each document.
+    """
+
+    queries: Vectors
+    documents: Vectors
+    positives: Ragged
+    negatives: Ragged
+    group: Integers
+    digests: Integers
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @cached_property
+    def labelled(self) -> Ragged:
+        """Of each of D documents the rows that label it positive, at most 64, by hash of their queries."""
+        return _inverted(self.positives, self.group, len(self.documents))
+
+    @cached_property
+    def times_labelled(self) -> Integers:
+        """How many rows label each of D documents positive."""
+        return np.bincount(self.positives.values, minlength=len(self.documents))
+
+    @cached_property
+    def times_negative(self) -> Integers:
+        """How many rows have each of D documents as a negative."""
+        pairs = np.unique(self.negatives.rows * len(self.documents) + self.negatives.values)
+        return np.bincount(pairs % max(1, len(self.documents)), minlength=len(self.documents))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Documents that stand beside the positives of some rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (R,)
+        Which rows of the material.
+    documents : Ragged of R rows
+        n indices into the documents of the material.
+    positives : Ragged of R rows
+        What counts as labelled: the row's positives, or those without the one that is held out.
+    """
+
+    rows: Integers
+    documents: Ragged
+    positives: Ragged
+
+    def part(self, start: int, stop: int) -> Candidates:
+        """Some rows that follow each other."""
+        places = np.arange(start, stop)
+        return Candidates(self.rows[places], self.documents.take(places), self.positives.take(places))
+
+
+def pair_cosines(left: Vectors, right: Vectors, pairs: Integers) -> Floats:
+    """Cosines of n pairs of L2-normalised rows, given by their indices, of shape (n,)."""
+    found = np.empty(len(pairs))
+    for start in range(0, len(pairs), _TILE):
+        tile = slice(start, start + _TILE)
+        found[tile] = np.einsum("ij,ij->i", left[pairs[tile, 0]], right[pairs[tile, 1]])
+    return found
+
+
+def _inverted(lists: Ragged, group: Integers, size: int) -> Ragged:
+    rows = lists.rows
+    order = np.lexsort((group[rows], lists.values))
+    found = Ragged.from_lengths(rows[order], np.bincount(lists.values, minlength=size))
+    return found.keep(found.within < _MOST)
+
+
+def rank_within(values: Floats, rows: Ragged) -> Integers:
+    """1 for the largest of each row, 2 for the next; equal values share the better rank, of shape (n,)."""
+    order = np.lexsort((-values, rows.rows))
+    ordered = rows.with_values(values[order])
+    place = ordered.within
+    new = np.diff(ordered.values, prepend=np.nan) != 0
+    new[place == 0] = True
+    first = np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[order] = place[first] + 1
+    return ranks

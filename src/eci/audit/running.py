@@ -1,0 +1,116 @@
+"""An audit from rows to result: one pass for numbers and vectors, one for ids and texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from eci.atomic import atomic_path
+from eci.audit.collecting import Collector, Judgements
+from eci.audit.detecting import findings
+from eci.audit.issues import AuditSettings
+from eci.audit.result import AuditResult
+from eci.audit.summing import by_source, checks, summary, warnings
+from eci.audit.tabulating import Table, Worst
+from eci.datasets.grouping import Batches, grouped
+from eci.datasets.layouts import LAYOUTS
+from eci.datasets.rows import Rows
+from eci.types import Encoder, Progress, silent
+
+_BATCH_ROWS = 4096
+
+
+def audit(
+    rows: Rows,
+    encoder: Encoder,
+    settings: AuditSettings | None = None,
+    *,
+    known: Judgements | None = None,
+    table: Path | None = None,
+    progress: Progress = silent,
+) -> AuditResult:
+    """Find what is wrong with the negatives of rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        What ``datasets.read`` or ``from_object`` gave.
+    encoder : Encoder
+    settings : AuditSettings, optional
+    known : Judgements, optional
+        What is known beside the rows.
+    table : Path, optional
+        Where the scores of every negative go, as Parquet.
+    progress : Progress
+
+    Returns
+    -------
+    AuditResult
+
+    Raises
+    ------
+    DataError
+        The rows cannot be read, or a query has no positive.
+    OutputError
+        The table cannot be written there.
+    """
+    settings = settings or AuditSettings()
+    with ExitStack() as stack:
+        # Opened first: a place that cannot be written to is told before the work.
+        written = stack.enter_context(atomic_path(table)) if table else None
+        work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
+        batches, note, merged = by_query(rows, work)
+        collector = Collector(encoder, work, settings.near_copy, known or Judgements())
+        stack.callback(collector.close)
+        done = 0
+        for batch in batches(Counter()):
+            collector.add(batch)
+            done += len(batch)
+            progress("rows read", done, 0)
+        collected = collector.done()
+        progress("looking for issues", 0, 0)
+        found = findings(collected, settings, merged)
+        texts = Worst(found, settings.worst)
+        with Table(written, found) as scores:
+            for batch in batches(Counter()):
+                scores.add(batch)
+                texts.add(batch)
+        data = {
+            "files": rows.fingerprint(),
+            "layout": rows.layout,
+            "notes": [*rows.notes, *([note] if note else [])],
+            "learned": found.learned,
+        }
+        return AuditResult(
+            rows=len(collected.material),
+            negatives=len(found.lists.values),
+            summary=summary(found),
+            checks=checks(found, merged),
+            sources=by_source(found, collected),
+            worst=texts.found(),
+            encoder=getattr(encoder, "describe", dict)(),
+            settings=asdict(settings),
+            data=data,
+            warnings=warnings(found, collected),
+            findings=found,
+        )
+
+
+def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:
+    """One row a query where the layout has a row a negative, or there are several inputs; else as they are.
+
+    Returns
+    -------
+    batches : callable
+        Every call starts a new pass.
+    note : str or None
+    merged : bool
+        Whether rows were brought together.
+    """
+    if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
+        batches, note = grouped(rows, work / "rows", _BATCH_ROWS)
+        return batches, note, True
+    return (lambda _: iter(rows)), None, False

@@ -1,0 +1,129 @@
+"""Vectors of very many texts, each text once, in a file that is read where it is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from eci.embedding import encode
+from eci.task import EMPTY
+from eci.types import Encoder, Flags, Integers, Role, Vectors
+
+# Tokens that a model puts around a text.
+_SPECIAL = 2
+# Texts that are tokenized to see whether they are cut; of later ones their words are counted.
+_ASKED = 10_000
+
+
+class VectorFile:
+    """Vectors in the order in which they were added, on disk: those of a million need not fit in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: Any = path.open("wb")
+        self.count = self.dimension = 0
+
+    def close(self) -> None:
+        """Write no more; what was given out stays readable until the file is gone."""
+        self._handle.close()
+
+    def add(self, vectors: Vectors) -> None:
+        """Append vectors of shape (n, d)."""
+        self.dimension = vectors.shape[1]
+        self.count += len(vectors)
+        self._handle.write(np.ascontiguousarray(vectors, dtype=np.float32).data)
+
+    def table(self) -> Vectors:
+        """All of them, of shape (count, d)."""
+        self._handle.flush()
+        if not self.count:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        return np.asarray(np.memmap(self._path, np.float32, "r", shape=(self.count, self.dimension)))
+
+
+class Texts:
+    """Numbers distinct texts as they come, and embeds each of them once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    role : {"query", "document"}
+    file : VectorFile
+    limit : int, optional
+        Tokens that the encoder reads; without it no text is asked for its length.
+
+    Attributes
+    ----------
+    estimated : int
+        Texts whose tokens were estimated from their words, for 10,000 others had been tokenized.
+    """
+
+    def __init__(self, encoder: Encoder, role: Role, file: VectorFile, limit: int | None = None) -> None:
+        self._encoder, self._role, self.file, self._limit = encoder, role, file, limit
+        self._numbers: dict[int, int] = {}
+        self._cut: list[Flags] = []
+        # Texts that were tokenized, their words, and their tokens.
+        self._words = np.zeros(3, dtype=np.int64)
+        self.estimated = 0
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, digests: Integers, texts: pa.Array) -> Integers:
+        """The number of each of n texts, of shape (n,); texts of one digest are one text."""
+        unique, first, back = np.unique(digests, return_index=True, return_inverse=True)
+        before = len(self._numbers)
+        order = np.argsort(first, kind="stable")
+        numbers = np.empty(len(unique), dtype=np.int64)
+        for place, digest in zip(order.tolist(), unique[order].tolist(), strict=True):
+            numbers[place] = self._numbers.setdefault(digest, len(self._numbers))
+        new = order[numbers[order] >= before]
+        if len(new):
+            self._embed(unique[new] == EMPTY, texts.take(pa.array(first[new])).to_pylist())
+        return numbers[back]
+
+    def digests(self) -> Integers:
+        """The digest of each distinct text."""
+        return np.fromiter(self._numbers, np.int64, len(self._numbers))
+
+    def cut(self) -> Flags:
+        """Which of the distinct texts the encoder does not read to their end."""
+        return np.concatenate(self._cut) if self._cut else np.zeros(0, dtype=np.bool_)
+
+    def _embed(self, empty: Flags, texts: list[str]) -> None:
+        told = [text for text, nothing in zip(texts, empty.tolist(), strict=True) if not nothing]
+        found = encode(self._encoder, told, self._role) if told else np.empty((0, self.file.dimension or 1))
+        vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+        vectors[~empty] = found
+        self.file.add(vectors)
+        self._cut.append(self._too_long(texts))
+
+    def _too_long(self, texts: list[str]) -> Flags:
+        cut = np.zeros(len(texts), dtype=np.bool_)
+        if self._limit is None:
+            return cut
+        room = self._limit - _SPECIAL
+        # Each token has a character, and each word a token: most texts need no tokenizing.
+        words = np.array([len(text.split()) if len(text) > room else 0 for text in texts])
+        cut[words > room] = True
+        asked, told = np.split(
+            np.flatnonzero((words > 0) & (words <= room)), [max(0, _ASKED - self._words[0])]
+        )
+        cut[told] = words[told] * self._words[2] > room * self._words[1]
+        self.estimated += len(told)
+        if len(asked):
+            tokens: list[list[str]] = self._encoder.tokens([texts[place] for place in asked.tolist()])  # type: ignore[attr-defined]
+            lengths = np.array([len(row) for row in tokens])
+            cut[asked] = lengths > room
+            self._words += np.array([len(asked), words[asked].sum(), lengths.sum()])
+        return cut
+
+
+def token_limit(encoder: Encoder) -> int | None:
+    """How many tokens an encoder reads of a text, where it tells that and has a tokenizer."""
+    described: dict[str, Any] = getattr(encoder, "describe", dict)()
+    limit = described.get("max_seq_length") if hasattr(encoder, "tokens") else None
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < 2**31 else None

@@ -1,0 +1,97 @@
+"""Findings as counts: by issue, by source, and as the six checks that are done by hand elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eci.audit.collecting import Collected
+from eci.audit.detecting import Findings
+from eci.audit.issues import ISSUES, OF_ROWS
+from eci.audit.result import Check, IssueCount
+from eci.results import count
+from eci.types import Flags
+
+# A share of negatives flagged as false beyond which the rows are hardly what they claim to be.
+_MANY = 0.2
+
+
+def summary(found: Findings) -> tuple[IssueCount, ...]:
+    """How often each issue occurs, in the order of ``issues.ISSUES``."""
+    told = []
+    for issue in ISSUES:
+        flags, rows = found.flags(issue), found.rows(issue)
+        share = rows if issue in OF_ROWS else flags
+        told.append(
+            IssueCount(issue, int(rows.sum()), int(flags.sum()), float(share.mean()) if len(share) else 0.0)
+        )
+    return tuple(told)
+
+
+def by_source(found: Findings, collected: Collected) -> dict[str, dict[str, Any]]:
+    """For each source its negatives, and the share of them that has each issue."""
+    sizes = np.bincount(collected.source, minlength=len(collected.sources))
+    shares = {
+        issue: np.bincount(collected.source[found.flags(issue)], minlength=len(sizes)) / np.maximum(sizes, 1)
+        for issue in ISSUES
+    }
+    return {
+        name: {
+            "negatives": int(sizes[place]),
+            "shares": {issue: float(share[place]) for issue, share in shares.items()},
+        }
+        for place, name in sorted(enumerate(collected.sources), key=lambda each: each[1])
+    }
+
+
+def checks(found: Findings, merged: bool) -> tuple[Check, ...]:
+    """The six checks, by name."""
+    known = found.flags("identical_to_positive") | found.flags("known_positive")
+    ids = "rows that ask the same were brought together" if merged else _told(found.rows("repeated_query_id"))
+    repeated = found.rows("repeated_query_id")
+    return (
+        Check("unique question ids", not repeated.any(), ids),
+        _counted("no known positive among the negatives", known, "negative"),
+        _counted("unique negatives per row", found.flags("duplicate_in_row"), "negative"),
+        _counted("finite scores", found.flags("non_finite_score"), "score"),
+        _counted("enough distinct negatives", found.rows("too_few_negatives"), "row"),
+        Check("the corpus path resolves", True, "every document was found; without its text no row is read"),
+    )
+
+
+def warnings(found: Findings, collected: Collected) -> tuple[str, ...]:
+    """What to be careful of."""
+    told = []
+    if found.learned["from"] != "these rows":
+        told.append(
+            "likely_false_negative uses weights from other collections: too few queries here have a second "
+            f"positive to learn from ({found.learned['stand_ins']:,}). Trust its order more than its flags."
+        )
+    flags = found.flags("likely_false_negative")
+    if len(flags) and flags.mean() > _MANY:
+        told.append(
+            f"{flags.mean():.0%} of the negatives look like unlabelled answers. Read some of them before any "
+            "is dropped."
+        )
+    if collected.estimated:
+        told.append(
+            f"too_long of {count(collected.estimated, 'document')} was estimated from the number of words."
+        )
+    edited = int(collected.flags["edited"].sum())
+    if edited:
+        told.append(
+            f"{count(edited, 'negative')} made by editing a positive: near it on purpose, and not asked "
+            "whether they are copies or answers."
+        )
+    return tuple(told)
+
+
+def _counted(name: str, flags: Flags, noun: str) -> Check:
+    number = int(flags.sum())
+    return Check(name, not number, f"{count(number, noun)}" if number else "none fails")
+
+
+def _told(repeated: Flags) -> str:
+    number = int(repeated.sum())
+    return f"{count(number, 'row')} share their query" if number else "none fails"
