@@ -1,0 +1,1 @@
+"""Asking chat models: one request, one answer kept for good."""
