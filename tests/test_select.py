@@ -7,11 +7,13 @@ from itertools import combinations, islice
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eci import select
+from eci import AuditSettings, select
+from eci.audit.running import audit
 from eci.datasets import from_object, read, write
 from eci.embedding import Embedded
 from eci.errors import DataError, EciError, OutputError
@@ -22,7 +24,7 @@ from eci.metrics import alignment, semantic
 from eci.models.hashing import HashingEncoder
 from eci.ragged import Ragged
 from eci.selecting import select_rows
-from eci.selection import OBJECTIVES, Selector, SelectSettings, relative_similarity
+from eci.selection import OBJECTIVES, Selector, SelectSettings
 from eci.similarity import normalise
 from eci.tally import GROUPS
 from fakes import CountingEncoder, examples_of, make_rows
@@ -145,7 +147,7 @@ def chosen_of(examples, objective, k, encoder=None, **options):
     queries = np.arange(len(examples.queries))
     candidates = [np.unique(examples.negatives[query]) for query in queries]
     lists = Ragged.from_lengths(np.concatenate(candidates), [len(each) for each in candidates])
-    picks = selector.choose(queries, lists)
+    picks = selector.choose(queries, lists, np.zeros(len(lists.values), dtype=np.bool_))
     gains = picks.chosen.with_values(picks.gains)
     found = [(lists.values[picks.chosen[query]].tolist(), gains[query].tolist()) for query in queries]
     return found, candidates, picks
@@ -267,37 +269,49 @@ def test_the_order_of_candidates_changes_nothing_and_equal_ones_are_told_apart_b
 # Risk.
 
 
-def test_the_default_risk_is_the_rule_of_95_percent_for_cosines_of_either_sign():
-    rng = np.random.default_rng(0)
-    negative, positive = rng.uniform(-1, 1, 500), rng.uniform(-1, 1, 500)
-    risk = relative_similarity(negative, positive)
-    assert ((risk >= 0) & (risk <= 1)).all()
-    assert ((risk > 0.95) == (negative > positive - 0.05 * np.abs(positive))).all()
-    assert relative_similarity(np.array([0.1, 0.0, -0.1]), np.zeros(3)).tolist() == [1, 1, 0]
+def audited(rows, tmp_path, **options):
+    """What an audit says of the same rows: by query and text of the negative."""
+    write(from_object(rows), tmp_path / "rows.parquet", "eci")
+    audit(
+        read([tmp_path / "rows.parquet"]), CountingEncoder(), AuditSettings(**options), table=tmp_path / "t"
+    )
+    table = pq.read_table(tmp_path / "t").to_pylist()
+    texts = (negative["text"] for row in rows for negative in row["negatives"])
+    return {(line["query_id"], text): line for line, text in zip(table, texts, strict=True)}
 
 
-def test_a_bound_leaves_out_what_is_riskier_and_nothing_else():
-    examples = examples_of(make_rows(20, {"a": 8}))
-    queries, documents, _ = vectors_of(examples)
-    bounded, candidates, picks = chosen_of(examples, "margin", 8, max_false_negative_risk=0.4)
-    for query, (picked, _) in enumerate(bounded):
-        best = queries[query] @ documents[most_similar(examples, queries, documents, query)]
-        cosine = np.array([queries[query] @ documents[place] for place in candidates[query]])
-        safe = candidates[query][relative_similarity(cosine, np.full(len(cosine), best)) <= 0.4]
-        assert sorted(picked) == sorted(safe.tolist())
-    assert 0 < picks.risky.sum() == sum(map(len, candidates)) - len(picks.gains)
-    free, _, _ = chosen_of(examples, "margin", 8)
-    assert chosen_of(examples, "margin", 8, max_false_negative_risk=1.0)[0] == free
+def with_second_positives(rows):
+    """So that there is something to learn from: another row's first negative is relevant too."""
+    return [
+        {**row, "positives": [*row["positives"], {"text": f"{row['positives'][0]['text']} again"}]}
+        for row in rows
+    ]
 
 
-@pytest.mark.parametrize(
-    "risk", [lambda s, p: np.array([0.5]), lambda s, p: s * np.nan, lambda s, p: 0 * s + 1.5]
-)
-def test_a_risk_function_is_held_to_its_word(risk):
-    examples = examples_of(make_rows(3))
-    chosen = SelectSettings(2, max_false_negative_risk=0.5)
-    with pytest.raises(EciError, match="it has to give each a risk between 0 and 1"):
-        Selector(examples, CountingEncoder(), chosen, risk).choose(np.arange(3), examples.negatives)
+@pytest.mark.parametrize("second", [True, False])
+def test_a_bound_leaves_out_what_an_audit_flags_and_nothing_else(tmp_path, second):
+    rows = make_rows(150, {"a": 6})
+    rows = with_second_positives(rows) if second else rows
+    flags = audited(rows, tmp_path, false_negative=0.7)
+    result, made = selected(rows, tmp_path / "o.jsonl", k=6, max_false_negative_risk=0.7)
+    assert result.data["risk"]["from"] == ("these rows" if second else "other collections")
+    kept = {(query, each["text"]) for query, row in made.items() for each in row["negatives"]}
+    flagged = {at for at, line in flags.items() if line["is_likely_false_negative"]}
+    assert kept == set(flags) - flagged
+    assert 0 < len(flagged) == result.left_out["risk above 0.7"] == result.sources["a"]["risky"]
+    assert any("weights from other collections: 0 queries" in note for note in result.notes) != second
+    free, _ = selected(rows, tmp_path / "free.jsonl", k=6, max_false_negative_risk=1.0)
+    assert free.negatives == len(flags)
+
+
+def test_edited_positives_are_of_no_risk_and_counted(tmp_path):
+    rows = make_rows(120, {"a": 3, "counterfactual": 1})
+    for row in rows:
+        row["negatives"][-1].update(text=f"{row['positives'][0]['text']} not", extra='{"edit":"negation"}')
+    result, _ = selected(rows, tmp_path / "o.jsonl", k=4, max_false_negative_risk=0.0)
+    assert result.sources["counterfactual"] == {"candidates": 120, "risky": 0, "picked": 120, "share": 1.0}
+    assert result.sources["a"]["risky"] == 360
+    assert "made by editing a positive, near it on purpose, so of no risk: 120" in result.notes
 
 
 @pytest.mark.parametrize(
@@ -320,9 +334,9 @@ def test_settings_that_are_none(options, message):
 # Rows in, rows out.
 
 
-def selected(rows, out, k=2, encoder=None, risk=relative_similarity, **options):
+def selected(rows, out, k=2, encoder=None, **options):
     given = from_object(rows) if isinstance(rows, list) else rows
-    result = select_rows(given, out, encoder or CountingEncoder(), SelectSettings(k, **options), risk=risk)
+    result = select_rows(given, out, encoder or CountingEncoder(), SelectSettings(k, **options))
     made = [row for batch in read([out]) for row in batch.to_pylist()]
     return result, {row["query_id"] or row["query"]: row for row in made}
 
@@ -474,29 +488,9 @@ def test_what_was_selected_can_be_selected_from(tmp_path):
     assert not (tmp_path / "second.parquet.tmp").exists()
 
 
-def test_a_bound_is_counted_by_source_and_the_risk_function_is_the_callers(tmp_path):
-    rows = make_rows(10, {"a": 4, "b": 4})
-    given = []
-
-    def above_the_median(similarity, positive):
-        assert similarity.shape == positive.shape
-        given.append(np.argsort(np.argsort(similarity)) / len(similarity))
-        return given[-1]
-
-    result, made = selected(
-        rows, tmp_path / "o.jsonl", k=8, max_false_negative_risk=0.5, risk=above_the_median
-    )
-    dropped = sum(int((each > 0.5).sum()) for each in given)
-    assert result.left_out["risk above 0.5"] == dropped > 0
-    # k is as large as the lists, so what is not left out is picked.
-    assert all(each["candidates"] == each["picked"] + each["risky"] for each in result.sources.values())
-    assert sum(map(len, (row["negatives"] for row in made.values()))) == result.negatives
-    assert result.settings["risk"] == "above_the_median"
-    assert "left out for risk" in result.table()
+def test_nothing_left_under_a_bound_is_refused(tmp_path):
     with pytest.raises(DataError, match="No negative is left: 0 are positives of their query, .* above 0.0"):
-        selected(
-            rows, tmp_path / "none.jsonl", max_false_negative_risk=0.0, risk=lambda s, p: np.ones_like(s)
-        )
+        selected(make_rows(10), tmp_path / "none.jsonl", max_false_negative_risk=0.0)
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -508,7 +502,6 @@ def test_the_result_says_all_as_json_and_in_a_table(tmp_path):
     assert told["negatives"] == 36
     assert len(told["gains"]) == 3
     assert told["settings"]["k"] == 3
-    assert told["settings"]["risk"] == "relative_similarity"
     assert told["encoder"]["name"] == "counting-1"
     lines = result.table().splitlines()
     assert lines[0] == "36 negatives selected for 12 queries by eci_sem, encoder counting-1 (float32)"

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.atomic import scratch_folder
+from eci.audit.risk import Edited, FalseNegativeRisk
 from eci.datasets import write
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped
@@ -27,8 +28,8 @@ from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS, Examples, query_key
 from eci.ragged import Ragged
 from eci.selected import SelectResult
-from eci.selection import Picks, Risk, Selector, SelectSettings, relative_similarity
-from eci.types import Encoder, Integers, Progress, silent
+from eci.selection import Picks, Selector, SelectSettings
+from eci.types import Encoder, Flags, Integers, Progress, silent
 
 _BATCH = 4096
 _NO_GAIN = (
@@ -43,7 +44,6 @@ def select_rows(
     encoder: Encoder,
     settings: SelectSettings,
     *,
-    risk: Risk = relative_similarity,
     progress: Progress = silent,
 ) -> SelectResult:
     """Select negatives and write rows with them.
@@ -61,8 +61,6 @@ def select_rows(
     encoder : Encoder
         Frozen.
     settings : SelectSettings
-    risk : Risk
-        What ``max_false_negative_risk`` bounds.
     progress : Progress
 
     Returns
@@ -80,18 +78,23 @@ def select_rows(
         stream = Surveyed(rows, None)
         batches, note = grouped(stream, work, _BATCH)
         progress("reading rows", 0, 0)
-        examples = Examples.from_batches(batches(Counter()))
+        by_edit = Edited()
+        examples = Examples.from_batches(by_edit.watched(batches(Counter())))
         _refuse(examples, settings)
-        selector = Selector(examples, encoder, settings, risk)
+        selector = Selector(examples, encoder, settings)
+        risk = None
+        if settings.max_false_negative_risk is not None:
+            of_edits = by_edit.among(examples.documents)
+            risk = FalseNegativeRisk(examples, selector.embedded, of_edits, settings.max_false_negative_risk)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
-            passes.append(_Pass(examples, selector, stream.survey))
+            passes.append(_Pass(examples, selector, risk, stream.survey))
             return passes[-1].rows(batches(Counter()))
 
         kept = Rows("eci", rows.paths, selected, 1)
         written = write(kept, final, settings.layout, progress=progress)
     notes = [*rows.notes, *([note] if note else []), *written.told(settings.layout)]
-    return passes[-1].result(settings, risk, encoder, notes)
+    return passes[-1].result(settings, encoder, notes)
 
 
 def _refuse(examples: Examples, settings: SelectSettings) -> None:
@@ -108,8 +111,11 @@ def _refuse(examples: Examples, settings: SelectSettings) -> None:
 class _Pass:
     """One pass over the rows, and what it counts."""
 
-    def __init__(self, examples: Examples, selector: Selector, survey: Survey) -> None:
+    def __init__(
+        self, examples: Examples, selector: Selector, risk: FalseNegativeRisk | None, survey: Survey
+    ) -> None:
         self._examples, self._selector, self._agreement = examples, selector, survey.agreement()
+        self._risk, self._bound = risk, selector.settings.max_false_negative_risk
         self._query = {key: place for place, key in enumerate(examples.keys)}
         self._document = {text: place for place, text in enumerate(examples.documents)}
         self._label, self._k = selector.settings.label, selector.settings.k
@@ -126,10 +132,9 @@ class _Pass:
             for start in range(0, len(large), _BATCH):
                 yield self._selected(large.slice(start, _BATCH))
         if not self._gains:
-            bound = self._selector.settings.max_false_negative_risk
             raise DataError(
                 f"No negative is left: {self._counts['known']:,} are positives of their query, "
-                f"{self._counts['risky']:,} have a risk above {bound}."
+                f"{self._counts['risky']:,} have a risk above {self._bound}."
             )
 
     def _selected(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -137,11 +142,14 @@ class _Pass:
         found = Found.of(positives, negatives, self._examples.sources)
         candidates, places = self._candidates(found, len(batch))
         ids, texts = batch.column("query_id").to_pylist(), batch.column("query").to_pylist()
-        asked = [self._query[query_key(*each)] for each in zip(ids, texts, strict=True)]
-        picks = self._selector.choose(np.array(asked, dtype=np.int64), candidates)
+        asked = np.array([self._query[query_key(*each)] for each in zip(ids, texts, strict=True)], np.int64)
+        risky = np.zeros(len(places), dtype=np.bool_)
+        if self._risk is not None:
+            risky = self._risk.exceeded(asked, candidates)
+        picks = self._selector.choose(asked, candidates, risky)
         chosen = picks.chosen.with_values(places[picks.chosen.values])
         positives, lost = found.known_once(batch, self._agreement)
-        self._count(found, places, picks, lost)
+        self._count(found, places, risky, picks, lost)
         mixed = found.mixed(chosen, self._label, once=True)
         fields = {**mixed.fields, "extra": _with_gains(mixed.fields["extra"], picks)}
         arrays = {name: batch.column(name) for name in ROWS.names}
@@ -163,20 +171,20 @@ class _Pass:
         documents = numbers[np.asarray(shown.indices, dtype=np.int64)]
         return Ragged.from_lengths(documents, np.bincount(row, minlength=queries)), first[order]
 
-    def _count(self, found: Found, places: Integers, picks: Picks, lost: int) -> None:
+    def _count(self, found: Found, places: Integers, risky: Flags, picks: Picks, lost: int) -> None:
         number = found.lists.values
         held = np.zeros((1 + int(number.max(initial=-1)), len(found.parts)), dtype=np.bool_)
         held[number, found.part] = True
         of_candidate = held[number[places]]
         picked = np.zeros(len(places), dtype=np.bool_)
         picked[picks.chosen.values] = True
-        for line, mask in enumerate((np.ones_like(picked), picks.risky, picked)):
+        for line, mask in enumerate((np.ones_like(picked), risky, picked)):
             self._of_sources[line] += of_candidate[mask].sum(axis=0)
         self._queries += len(picks.chosen)
         self._counts.update(
             known=len(found.negatives) - len(number),
             merged=len(number) - len(places),
-            risky=int(picks.risky.sum()),
+            risky=int(risky.sum()),
             scores=lost,
         )
         sizes, times = np.unique(picks.chosen.lengths, return_counts=True)
@@ -186,9 +194,7 @@ class _Pass:
                 self._gains.append(array("d"))
             self._gains[place].frombytes(picks.gains[picks.chosen.within == place].tobytes())
 
-    def result(
-        self, settings: SelectSettings, risk: Risk, encoder: Encoder, notes: list[str]
-    ) -> SelectResult:
+    def result(self, settings: SelectSettings, encoder: Encoder, notes: list[str]) -> SelectResult:
         """What this pass, which is over, has selected."""
         picked = sum(map(len, self._gains))
         sources = {
@@ -198,10 +204,9 @@ class _Pass:
             }
             for label, told in zip(self._examples.sources, self._of_sources.T.tolist(), strict=True)
         }
-        bound = settings.max_false_negative_risk
         why = {
             "positives of their query": self._counts["known"],
-            f"risk above {bound}": self._counts["risky"],
+            f"risk above {self._bound}": self._counts["risky"],
         }
         none = sum(int((np.asarray(gains) == 0).sum()) for gains in self._gains)
         told = [
@@ -217,10 +222,18 @@ class _Pass:
             gains=[math.fsum(gains) / len(gains) for gains in self._gains],
             merged=self._counts["merged"],
             left_out={words: times for words, times in why.items() if times},
-            settings={**asdict(settings), "risk": getattr(risk, "__name__", type(risk).__name__)},
+            settings=asdict(settings),
             encoder={"name": type(encoder).__name__, **getattr(encoder, "describe", dict)()},
-            data={"rows": self._examples.rows, "documents": len(self._examples.documents)},
-            notes=[f"{words}: {times:,}" for times, words in told if times] + notes,
+            data={
+                "rows": self._examples.rows,
+                "documents": len(self._examples.documents),
+                **({"risk": self._risk.learned} if self._risk else {}),
+            },
+            notes=[
+                *(f"{words}: {times:,}" for times, words in told if times),
+                *(self._risk.notes() if self._risk else ()),
+                *notes,
+            ],
         )
 
 

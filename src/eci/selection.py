@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class SelectSettings:
         Negatives per query; fewer where a query has no more.
     objective : {"eci_sem", "alignment", "margin"}
     max_false_negative_risk : float, optional
-        Negatives of a higher risk are left out; all are candidates when None.
+        Negatives of a higher risk, as ``audit.risk`` has it, are left out; all are candidates when None.
     temperature : float
         τ of ``eci_sem`` and ``alignment``.
     label : str
@@ -75,36 +75,6 @@ class SelectSettings:
             raise EciError(f"the label {self.label!r} is empty or holds control characters.")
 
 
-class Risk(Protocol):
-    """How likely a negative is to be an unlabelled positive."""
-
-    def __call__(self, similarity: Floats, positive: Floats, /) -> Floats:
-        """Risks of n negatives, 0…1, of shape (n,).
-
-        Parameters
-        ----------
-        similarity, positive : ndarray of shape (n,)
-            Cosine of each negative with its query, and that of the query's most similar positive.
-        """
-        ...
-
-
-def relative_similarity(similarity: Floats, positive: Floats, /) -> Floats:
-    """Similarity to the query as a share of the best positive's: 1 − (p − s)/|p|, between 0 and 1.
-
-    No probability. At most 0.95 keeps what NV-Retriever's TopK-PercPos 95 % keeps (arXiv 2407.15831), with
-    the most similar positive in the place of the only one.
-
-    Examples
-    --------
-    >>> relative_similarity(np.array([0.38, 0.5, -0.3]), np.array([0.4, 0.4, -0.2])).round(3).tolist()
-    [0.95, 1.0, 0.5]
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = 1 - (positive - similarity) / np.abs(positive)
-    return np.clip(np.where(similarity >= positive, 1.0, share), 0.0, 1.0)
-
-
 @dataclass(frozen=True)
 class Picks:
     """What was chosen for B queries out of n candidates.
@@ -117,13 +87,10 @@ class Picks:
         What each pick adds, in the order of ``chosen.values``. ``eci_sem``: nats per dimension; they sum to
         ``eci_sem_query`` of the picks. ``alignment``: fall of the held-out loss per unit of learning rate.
         ``margin``: cosine with the query.
-    risky : ndarray of shape (n,), bool
-        Candidates left out for their risk.
     """
 
     chosen: Ragged
     gains: Floats
-    risky: Flags
 
 
 class Selector:
@@ -136,8 +103,10 @@ class Selector:
     encoder : Encoder
         Frozen; best the one about to be fine-tuned.
     settings : SelectSettings
-    risk : Risk
-        Asked only if the settings have a bound.
+
+    Attributes
+    ----------
+    embedded : Embedded
 
     Raises
     ------
@@ -145,25 +114,19 @@ class Selector:
         ``alignment`` is asked for, and there are too few queries to hold any out.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        encoder: Encoder,
-        settings: SelectSettings,
-        risk: Risk = relative_similarity,
-    ) -> None:
-        self._examples, self.settings, self._risk = examples, settings, risk
-        self._embedded = Embedded(examples, encoder)
-        self._embedded.prepare(np.arange(len(examples.queries)))
+    def __init__(self, examples: Examples, encoder: Encoder, settings: SelectSettings) -> None:
+        self._examples, self.settings = examples, settings
+        self.embedded = Embedded(examples, encoder)
+        self.embedded.prepare(np.arange(len(examples.queries)))
         digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in examples.documents]
         self._digests = np.array([int.from_bytes(each, "big") for each in digests], dtype=np.uint64)
         if settings.objective == "eci_sem":
             self._lexicon = Lexicon.of(examples.documents)
             self._query_words = self._lexicon.look_up(examples.queries)
         if settings.objective == "alignment":
-            self._first_order = FirstOrder(examples, self._embedded, settings.temperature)
+            self._first_order = FirstOrder(examples, self.embedded, settings.temperature)
 
-    def choose(self, queries: Integers, candidates: Ragged) -> Picks:
+    def choose(self, queries: Integers, candidates: Ragged, barred: Flags) -> Picks:
         """The best k candidates of each query.
 
         Parameters
@@ -173,47 +136,31 @@ class Selector:
         candidates : Ragged of B rows, int64
             Indices into their documents, each once a row. Their order is irrelevant: ties are broken by
             hardness (as ``margin`` orders) and then by a digest of the text.
-
-        Raises
-        ------
-        EciError
-            The risk function gave something else than a number between 0 and 1 for each candidate.
+        barred : ndarray of shape (n,), bool
+            Candidates that are not to be chosen.
         """
-        vectors = self._embedded.queries[queries]
+        vectors = self.embedded.queries[queries]
         positives = self._examples.positives.take(queries)
         by_text = np.lexsort((self._digests[positives.values], positives.rows))
         positives = positives.with_values(positives.values[by_text])
-        similarities = own_documents(vectors, self._embedded.documents, positives)
+        similarities = own_documents(vectors, self.embedded.documents, positives)
         best = positives.values[similarities.argmaxima()]
-        own = own_documents(vectors, self._embedded.documents, candidates).values.astype(np.float64)
+        own = own_documents(vectors, self.embedded.documents, candidates).values.astype(np.float64)
         positive = np.repeat(similarities.maxima(), candidates.lengths)
-        risky = self._risky(own, positive)
         # Best first in the eyes of ``margin``: below the positive as near to it as can be, then above it.
         above = own >= positive
         order = np.lexsort((self._digests[candidates.values], np.abs(own - positive), above, candidates.rows))
-        places = Ragged.from_lengths(order, candidates.lengths).keep(~risky[order])
+        places = Ragged.from_lengths(order, candidates.lengths).keep(~barred[order])
         documents = places.with_values(candidates.values[places.values])
         if self.settings.objective == "margin":
             picks = places.keep(places.within < self.settings.k)
-            return Picks(picks, own[picks.values], risky)
+            return Picks(picks, own[picks.values])
         margins = (positive - own)[places.values]
         if self.settings.objective == "eci_sem":
             chosen, gains = self._diverse(queries, best, documents, margins)
         else:
             chosen, gains = self._aligned(queries, best, documents, margins)
-        return Picks(chosen.with_values(places.values[chosen.values]), gains, risky)
-
-    def _risky(self, similarity: Floats, positive: Floats) -> Flags:
-        bound = self.settings.max_false_negative_risk
-        if bound is None:
-            return np.zeros(len(similarity), dtype=np.bool_)
-        found = np.asarray(self._risk(similarity, positive))
-        if found.shape != similarity.shape or not ((found >= 0) & (found <= 1)).all():
-            raise EciError(
-                f"the risk function gave an array of shape {found.shape} for {len(similarity)} negatives, or "
-                "values beyond 0…1; it has to give each a risk between 0 and 1."
-            )
-        return np.asarray(found > bound)
+        return Picks(chosen.with_values(places.values[chosen.values]), gains)
 
     def _diverse(
         self, queries: Integers, best: Integers, documents: Ragged, margins: Floats
@@ -228,7 +175,7 @@ class Selector:
                 self._query_words, queries[documents.rows[tile]], documents.values[tile]
             )
         weight = semantic.weights(margins, overlaps, self.settings.temperature)
-        vectors, k = self._embedded.documents, self.settings.k
+        vectors, k = self.embedded.documents, self.settings.k
         return log_det_picks(vectors[best], vectors, documents, weight, k)
 
     def _aligned(

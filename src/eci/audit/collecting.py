@@ -154,8 +154,8 @@ class Collector:
         parts.positives.append(sides[0])
         parts.negatives.append(sides[1])
         parts.source.append(self._coded(negatives.fields["source"]))
-        edited = np.asarray(pc.fill_null(pc.match_substring(negatives.fields["extra"], '"edit"'), False))
-        parts.likeness.append(self._likeness(positives, negatives, sides, ~edited & (digests[1] != EMPTY)))
+        by_edit = edited(negatives)
+        parts.likeness.append(self._likeness(positives, negatives, sides, ~by_edit & (digests[1] != EMPTY)))
         score = negatives.fields["score"]
         parts.score.append(_floats(score))
         parts.scored.append(np.asarray(score.is_valid()))
@@ -167,7 +167,7 @@ class Collector:
         asked = group[negatives.rows]
         judged, leaks = self._by_id(batch, negatives)
         for name, flags in (
-            ("edited", edited),
+            ("edited", by_edit),
             ("repeats_query", ((asked == digests[1]) | (asked == alone)) & (digests[1] != EMPTY)),
             ("judged", judged),
             ("leaks", leaks),
@@ -259,6 +259,11 @@ class Collector:
             np.bool_,
             len(group),
         )
+
+
+def edited(negatives: Documents) -> Flags:
+    """Which negatives were made by editing a positive, of shape (n,)."""
+    return np.asarray(pc.fill_null(pc.match_substring(negatives.fields["extra"], '"edit"'), False))
 
 
 def _joined(parts: list[Ragged]) -> Ragged:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eci.audit.chances import chances
 from eci.audit.collecting import Collected
-from eci.audit.combination import ENOUGH, Weights, fit, folds, mixed, stand_ins
-from eci.audit.fallback import FALLBACK
+from eci.audit.combination import mixed
 from eci.audit.features import Features, features
 from eci.audit.issues import FLAGGED, ISSUES, OF_ROWS, AuditSettings
 from eci.audit.material import Candidates, Material
@@ -76,14 +76,14 @@ def findings(collected: Collected, settings: AuditSettings, grouped: bool) -> Fi
     """
     material = collected.material
     lists = material.negatives.with_values(np.arange(len(material.negatives.values)))
-    own = _in_own_positives(material)
-    known = _known(material, own) | collected.flags["judged"]
+    own = material.in_own_positives
+    known = material.known_elsewhere | collected.flags["judged"]
     empty = (collected.material.digests == EMPTY)[material.negatives.values]
     closeness = _closeness(collected.likeness, settings.near_copy)
     odd = own | known | empty | collected.flags["edited"] | collected.flags["repeats_query"]
     whole = Candidates(np.arange(len(material)), material.negatives, material.positives)
     seen = features(material, whole)
-    chance, learned = _chances(material, seen, ~odd & (closeness > FLAGGED))
+    chance, learned = chances(material, seen, ~odd & (closeness > FLAGGED))
     scores: dict[str, Floats] = {
         "identical_to_positive": _either(own),
         "near_positive": np.where(own, 1.0, closeness),
@@ -105,27 +105,6 @@ def findings(collected: Collected, settings: AuditSettings, grouped: bool) -> Fi
         ),
     }
     return Findings({name: scores[name].astype(np.float32) for name in ISSUES}, lists, seen.nearest, learned)
-
-
-def _chances(material: Material, seen: Features, usable: Flags) -> tuple[Floats, dict[str, Any]]:
-    """How likely each negative is an unlabelled answer, by weights that its own query did not decide."""
-    shown = stand_ins(material, usable)
-    if len(shown.rows) < ENOUGH:
-        told = {"from": "other collections", "stand_ins": len(shown.rows), "weights": FALLBACK.to_dict()}
-        return FALLBACK.probability(seen.table), told
-    taught, asked = folds(material.group)[shown.rows][shown.owner], folds(material.group)
-    owner = asked[material.negatives.rows]
-    chance = np.zeros(len(seen.table))
-    found: list[Weights] = []
-    for fold in range(int(asked.max()) + 1):
-        kept = taught != fold
-        found.append(fit(shown.table[kept], shown.answers[kept], shown.times[kept]))
-        mine = owner == fold
-        chance[mine] = found[-1].probability(seen.table[mine])
-    mean = Weights(
-        np.mean([each.coefficients for each in found], axis=0), float(np.mean([w.intercept for w in found]))
-    )
-    return chance, {"from": "these rows", "stand_ins": len(shown.rows), "weights": mean.to_dict()}
 
 
 def _suspicion(chance: Floats, bound: float) -> Floats:
@@ -182,20 +161,6 @@ def _ease(collected: Collected, seen: Features, temperature: float) -> Floats:
     own_logit, best = seen.similarity / temperature, seen.best / temperature
     total = np.logaddexp(np.logaddexp(own_logit, best), others[material.negatives.rows])
     return np.asarray(1 / (1 + _NO_GRADIENT * np.exp(np.minimum(total - own_logit, 700))))
-
-
-def _in_own_positives(material: Material) -> Flags:
-    size = len(material.documents)
-    held = material.positives.rows * size + material.positives.values
-    return np.isin(material.negatives.rows * size + material.negatives.values, held)
-
-
-def _known(material: Material, own: Flags) -> Flags:
-    """Which negatives are a positive of another row that asks the same."""
-    _, group = np.unique(material.group, return_inverse=True)
-    size = len(material.documents)
-    held = group[material.positives.rows] * size + material.positives.values
-    return np.isin(group[material.negatives.rows] * size + material.negatives.values, held) & ~own
 
 
 def _closeness(likeness: Floats, threshold: float) -> Floats:

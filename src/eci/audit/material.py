@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from eci.ragged import Ragged
-from eci.types import Floats, Integers, Vectors
+from eci.types import Flags, Floats, Integers, Vectors
 
 # Rows that label one document, at most so many of which are looked at.
 _MOST = 64
@@ -59,6 +59,22 @@ class Material:
         """How many rows have each of D documents as a negative."""
         pairs = np.unique(self.negatives.rows * len(self.documents) + self.negatives.values)
         return np.bincount(pairs % max(1, len(self.documents)), minlength=len(self.documents))
+
+    @cached_property
+    def in_own_positives(self) -> Flags:
+        """Which of n negatives are a positive of their own row."""
+        size = len(self.documents)
+        held = self.positives.rows * size + self.positives.values
+        return np.isin(self.negatives.rows * size + self.negatives.values, held)
+
+    @cached_property
+    def known_elsewhere(self) -> Flags:
+        """Which of n negatives are a positive of another row that asks the same, and not of their own."""
+        _, group = np.unique(self.group, return_inverse=True)
+        size = len(self.documents)
+        held = group[self.positives.rows] * size + self.positives.values
+        known = np.isin(group[self.negatives.rows] * size + self.negatives.values, held)
+        return known & ~self.in_own_positives
 
 
 @dataclass(frozen=True)

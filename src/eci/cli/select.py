@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     "--max-false-negative-risk",
     type=click.FloatRange(0, 1),
     metavar="R",
-    help="Leave out negatives of a higher risk: similarity to the query as a share of the best positive's. "
-    "0.95 is the 95 % rule.",
+    help="Leave out negatives that are more likely an unlabelled answer, by the probability that eci audit "
+    "flags from 0.8 on.",
 )
 @output_options
 @click.option(
@@ -74,7 +74,7 @@ def select(
     \b
     Examples:
       eci select bm25.parquet dense.parquet --k 4 -o train.parquet
-      eci select rows.jsonl --k 8 --max-false-negative-risk 0.95 --to n-tuple -o train.jsonl
+      eci select rows.jsonl --k 8 --max-false-negative-risk 0.8 --to n-tuple -o train.jsonl
     """  # noqa: D301
     from eci import api
     from eci.cli.progress import StderrProgress
