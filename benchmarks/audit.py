@@ -7,7 +7,7 @@
 
 `planted` spoils BM25 negatives of SciFact and counts what is found. `hidden` hides half of each query's
 answers before mining, and ranks the negatives by every detector. `fallback` fits the weights of
-eci/audit/fallback.py and tries them on a collection that they were not fitted on. `speed` audits
+eci/audit/fallback.py, and tries on each collection those that the others alone give. `speed` audits
 synthetic rows with cached vectors.
 """
 
@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eci.audit.collecting import Collected, Collector, Judgements
-from eci.audit.combination import fit, stand_ins
+from eci.audit.combination import StandIns, Weights, fit, stand_ins
 from eci.audit.features import NAMES, features
 from eci.audit.issues import DETECTORS, FLAGGED
 from eci.audit.material import Candidates
@@ -247,6 +247,16 @@ def with_positives(held: Collected, most: int) -> Collected:
     return replace(held, material=replace(held.material, positives=positives))
 
 
+def fitted(shown: dict[str, StandIns], popular: np.ndarray) -> Weights:
+    """Weights from collections, each counting the same; none for how often a document occurs."""
+    table, answers, times = [], [], []
+    for each in shown.values():
+        table.append(np.where(popular, 0, each.table).astype(np.float32))
+        answers.append(each.answers)
+        times.append(each.times / np.where(each.answers, each.answers.sum(), (~each.answers).sum()))
+    return fit(*(np.concatenate(part) for part in (table, answers, times)))
+
+
 def fallback() -> dict[str, Any]:
     """Weights from collections with several positives, for rows with one; and how they fare elsewhere."""
     shown, told = {}, {}
@@ -258,16 +268,11 @@ def fallback() -> dict[str, Any]:
             files = mined(name, judgements(name), work, encoder, 50)
             held = with_positives(collected(list(files.values()), encoder, work / "v"), 2)
             shown[name] = stand_ins(held.material, np.ones(len(held.source), dtype=np.bool_))
-        table, answers, times = [], [], []
-        for each in shown.values():
-            table.append(np.where(popular, 0, each.table).astype(np.float32))
-            answers.append(each.answers)
-            # Both collections count the same.
-            times.append(each.times / np.where(each.answers, each.answers.sum(), (~each.answers).sum()))
-        weights = fit(*(np.concatenate(part) for part in (table, answers, times)))
+        weights = fitted(shown, popular)
         told["weights"] = weights.to_dict()
         told["stand_ins"] = {name: len(each.rows) for name, each in shown.items()}
-        for name in ("cranfield", "scifact"):
+        for name in ("cranfield", "scifact", "nfcorpus"):
+            others = fitted({each: shown[each] for each in shown if each != name}, popular)
             work = Path(folder) / f"{name}-test"
             work.mkdir()
             gone = hide(judgements(name), work / "kept.tsv", 0)
@@ -278,7 +283,7 @@ def fallback() -> dict[str, Any]:
             seen = features(own, Candidates(np.arange(len(own)), own.negatives, own.positives))
             asked = np.array([bool(gone[r["query_id"]]) for r in rows for _ in r["negatives"]])
             truth = np.array([n["id"] in gone[r["query_id"]] for r in rows for n in r["negatives"]])[asked]
-            chance = weights.probability(seen.table)[asked]
+            chance = others.probability(seen.table)[asked]
             margin = (seen.similarity - seen.best + 0.05 * np.abs(seen.best))[asked]
             told[f"{name}, bm25 50, one positive"] = {
                 "base_rate": round(float(truth.mean()), 4),
