@@ -16,6 +16,7 @@ from eci.ablation import Ablation, AblationSettings, Remembering
 from eci.association import Measures
 from eci.audit.collecting import Judgements
 from eci.audit.issues import AuditSettings
+from eci.audit.judging import Judge
 from eci.audit.result import AuditResult
 from eci.audit.running import audit
 from eci.comparison import Comparison
@@ -85,20 +86,24 @@ def audit_rows(
     settings: AuditSettings | None = None,
     known: Judgements | None = None,
     table: str | Path | None = None,
-    reading: ReadOptions | None = None,
+    judge: Judge | None = None,
     progress: Progress = silent,
 ) -> AuditResult:
     """Find what is wrong with the negatives of `rows`.
 
     Parameters
     ----------
-    rows, encoder, reading, progress
+    rows : Rows, or what `score` takes
+        ``eci.datasets.read`` gives Rows, and takes what is not to be detected.
+    encoder, progress
         As in `score`.
     settings : AuditSettings, optional
     known : Judgements, optional
         What is known beside the rows; ``Judgements.read`` takes files.
     table : str or Path, optional
         Where the scores of every negative go, as Parquet.
+    judge : Judge, optional
+        Asks a chat model about the likely false negatives.
 
     Returns
     -------
@@ -108,12 +113,12 @@ def audit_rows(
     Raises
     ------
     EciError
-        As in `score`; or the table cannot be written.
+        As in `score`; or the table cannot be written, or the chat model not be asked.
     """
-    read_rows = _read(rows, reading or ReadOptions())
+    read_rows = rows if isinstance(rows, Rows) else _read(rows, ReadOptions())
     with prepared_encoder(encoder, progress=progress) as ready:
         path = Path(table) if table is not None else None
-        return audit(read_rows, ready, settings, known=known, table=path, progress=progress)
+        return audit(read_rows, ready, settings, known=known, table=path, judge=judge, progress=progress)
 
 
 def compare(

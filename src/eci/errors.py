@@ -7,6 +7,7 @@
     │   └── LayoutError     the shape of the rows is unknown, ambiguous or mixed
     ├── EncoderError        an encoder that cannot be loaded, is refused, or gave unusable vectors
     ├── CacheError          the embedding cache cannot be opened, read or written
+    ├── ChatError           a chat model cannot be asked, or its answers not kept
     ├── OutputError         a result cannot be written
     │   └── InUseError      another run is writing it
     └── MissingDependency   a package of an extra is not installed (also an ImportError)
@@ -33,6 +34,25 @@ class EncoderError(EciError):
 
 class CacheError(EciError):
     """The embedding cache cannot be opened, read or written."""
+
+
+class ChatError(EciError):
+    """A chat model cannot be asked, or its answers cannot be kept; ends the run.
+
+    Parameters
+    ----------
+    what : str
+        What went wrong and where, as a sentence.
+    hint : str
+        What to do about it, as a sentence.
+    retryable : bool
+        Whether the same run may go well later with nothing changed.
+    """
+
+    def __init__(self, what: str, *, hint: str, retryable: bool = False) -> None:
+        super().__init__(f"{what} {hint}")
+        self.hint = hint
+        self.retryable = retryable
 
 
 class OutputError(EciError):

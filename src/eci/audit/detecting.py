@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from eci.audit.combination import mixed
 from eci.audit.features import Features, features
 from eci.audit.issues import FLAGGED, ISSUES, OF_ROWS, AuditSettings
 from eci.audit.material import Candidates, Material
+from eci.audit.verdicts import UNJUDGED, Verdict
 from eci.ragged import Ragged
 from eci.task import EMPTY
 from eci.types import Flags, Floats, Integers
@@ -41,16 +43,26 @@ class Findings:
         Place of the nearest positive among those of its row.
     learned : dict
         Where the weights of ``likely_false_negative`` come from, and what they are.
+    verdicts : mapping of int to Verdict
+        By index of the negative, where a judge was asked and answered.
     """
 
     scores: dict[str, NDArray[np.float32]]
     lists: Ragged
     nearest: Integers
     learned: dict[str, Any]
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
     def flags(self, issue: str) -> Flags:
         """Which negatives have an issue, of shape (n,); of a row's issue, all of its negatives."""
         return self.of_negatives(issue) <= FLAGGED
+
+    def faults(self, issue: str) -> Flags:
+        """Which negatives an issue is reason to mend, of shape (n,): where a judge spoke, its word counts."""
+        found = self.flags(issue)
+        if issue == "likely_false_negative" and self.verdicts:
+            found[np.fromiter(self.verdicts, np.int64, len(self.verdicts))] = False
+        return found
 
     def of_negatives(self, issue: str) -> NDArray[np.float32]:
         """The scores of an issue, of shape (n,)."""
@@ -89,6 +101,7 @@ def findings(collected: Collected, settings: AuditSettings, grouped: bool) -> Fi
         "near_positive": np.where(own, 1.0, closeness),
         "known_positive": _either(known & ~own),
         "likely_false_negative": np.where(odd, 1.0, _suspicion(chance, settings.false_negative)),
+        "judged_false_negative": np.full(len(lists.values), UNJUDGED),
         **_by_similarity(seen, material, empty),
         "teacher_above_positive": _by_teacher(collected),
         "too_easy": np.where(empty, 1.0, _ease(collected, seen, settings.temperature)),

@@ -32,7 +32,7 @@ Action: TypeAlias = Literal["drop", "relabel", "demote"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 LOG = "eci.audit-log/1"
 # Issues of a negative that is an answer which nobody labelled; other faults have nothing to be relabelled.
-_ANSWERS = ("known_positive", "likely_false_negative")
+_ANSWERS = ("known_positive", "likely_false_negative", "judged_false_negative")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def refuse_fix(rows: Rows, out: Path, action: str, issues: tuple[str, ...]) -> N
     refuse(out, "eci", rows.paths)
 
 
-def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[str, ...] = FAULTS) -> Fixed:
+def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[str, ...] = ()) -> Fixed:
     """Write the rows without their flagged negatives, or with these in another place.
 
     Parameters
@@ -103,7 +103,8 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         Take flagged negatives out; make those positives that are known or likely answers, and take the others
         out; or put them behind the others of their row.
     issues : tuple of str
-        What to act on.
+        What to act on; without any ``issues.FAULTS``, where a judge's verdict on a likely false negative
+        stands in its place.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         It cannot be written there.
     """
     refuse_fix(rows, out, action, issues)
-    chosen = np.any([found.flags(issue) for issue in issues], axis=0)
+    flags = {issue: found.flags(issue) if issues else found.faults(issue) for issue in issues or FAULTS}
     with ExitStack() as stack:
         log = stack.enter_context(atomic_path(log_of(out)))
         work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
@@ -122,9 +123,9 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
 
         def mended(_: Any) -> Iterator[pa.RecordBatch]:
             with log.open("wb") as handle:
-                header = {"schema": LOG, "action": action, "issues": issues, "fixed": out.name}
+                header = {"schema": LOG, "action": action, "issues": tuple(flags), "fixed": out.name}
                 _line(handle, {**header, "original": rows.fingerprint(), "row_groups": _row_groups(rows)})
-                passes.append(_Pass(found, chosen, action, issues, handle))
+                passes.append(_Pass(found, flags, action, handle))
                 for batch in batches(Counter()):
                     yield passes[-1].mended(batch)
 
@@ -145,16 +146,14 @@ def _row_groups(rows: Rows) -> list[int] | None:
 class _Pass:
     """One pass over the rows: mends them, counts, and logs."""
 
-    def __init__(
-        self, found: Findings, chosen: Flags, action: Action, issues: tuple[str, ...], log: IO[bytes]
-    ) -> None:
+    def __init__(self, found: Findings, flags: Mapping[str, Flags], action: Action, log: IO[bytes]) -> None:
         self.done: Counter[str] = Counter()
-        self._chosen, self._action, self._log, self._row = chosen, action, log, 0
+        self._flags, self._action, self._log, self._row = flags, action, log, 0
+        self._chosen = np.any(list(flags.values()), axis=0)
         self._offsets = found.lists.offsets
-        self._flags = {issue: found.flags(issue) for issue in issues}
         answers = [self._flags[issue] for issue in _ANSWERS if issue in self._flags]
         copies = found.flags("identical_to_positive") | found.flags("duplicate_in_row") | found.flags("empty")
-        self._answers = np.any([np.zeros_like(chosen), *answers], axis=0) & ~copies
+        self._answers = np.any([np.zeros_like(copies), *answers], axis=0) & ~copies
 
     def mended(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch as they are to be."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from eci.audit.detecting import Findings
 from eci.audit.issues import DETECTORS, ISSUES, OF_ROWS, refuse_unknown
+from eci.audit.verdicts import described
 from eci.errors import EciError
 from eci.examples import shorten
 from eci.results import count, of_schema, plain, span
@@ -72,9 +73,10 @@ class AuditResult:
     worst : tuple of dict
         Rows with their texts, worst first: ``row``, ``query_id``, ``query``, ``positives``, the one
         nearest to the negative first, ``place``, ``source``, ``id``, ``negative``, and ``issues``, which are
-        scores by name.
+        scores by name; where a judge answered also ``verdict``, with its ``word`` and ``snippet``.
     encoder, settings, data : dict
-        Provenance; ``data["learned"]`` tells the weights of ``likely_false_negative``.
+        Provenance; ``data["learned"]`` tells the weights of ``likely_false_negative``,
+        ``data["judge"]`` what a judge was asked and said.
     warnings : tuple of str
     findings : Findings, optional
         Every score of every negative. Not part of the JSON form.
@@ -166,7 +168,8 @@ class AuditResult:
             + (f"  {line[4]}" if line[4] else "")
             for line in lines
         ]
-        none = [entry.issue for entry in self.summary if not entry.rows]
+        unasked = () if self.data.get("judge", {}).get("answered") else ("judged_false_negative",)
+        none = [entry.issue for entry in self.summary if not entry.rows and entry.issue not in unasked]
         return "\n".join([*shown, *([f"none: {', '.join(none)}"] if none else [])])
 
     def described(self) -> str:
@@ -175,19 +178,23 @@ class AuditResult:
         head = f"{count(self.rows, 'row')}, {count(self.negatives, 'negative')}; encoder {encoder}"
         checks = [f"{'✓' if check.passed else '✗'} {check.name}: {check.told}" for check in self.checks]
         notes = [f"! {text}" for text in self.warnings] + [f"· {text}" for text in self.data.get("notes", ())]
+        judge = [described(self.data["judge"])] if "judge" in self.data else []
         worst = [_shown(entry) for entry in self.worst]
-        parts = [head, self.table(), "\n".join(checks), *(["Worst rows:", *worst] if worst else [])]
+        parts = [head, self.table(), "\n".join(checks), *judge, *(["Worst rows:", *worst] if worst else [])]
         return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
 def _shown(entry: Mapping[str, Any]) -> str:
     name = f" {entry['query_id']}" if entry["query_id"] is not None else ""
     told = ", ".join(f"{issue} {score:.2f}" for issue, score in entry["issues"].items())
+    verdict = entry.get("verdict")
+    snippet = f": “{shorten(verdict['snippet'], 90)}”" if verdict and verdict["snippet"] else ""
     return "\n".join(
         [
             f"row {entry['row']}{name}, negative {entry['place']} of {entry['source']}: {told}",
             f"  query     {shorten(entry['query'], 100)}",
             *(f"  positive  {shorten(text, 100)}" for text in entry["positives"][:2]),
             f"  negative  {shorten(entry['negative'], 100) or '(no text)'}",
+            *([f"  judge     {verdict['word']}{snippet}"] if verdict else []),
         ]
     )

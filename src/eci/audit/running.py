@@ -1,4 +1,7 @@
-"""An audit from rows to result: one pass for numbers and vectors, one for ids and texts."""
+"""An audit from rows to result: one pass for numbers and vectors, one for ids and texts.
+
+A judge needs one more between them, for the texts of what is flagged.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from eci.atomic import atomic_path
 from eci.audit.collecting import Collector, Judgements
 from eci.audit.detecting import findings
 from eci.audit.issues import AuditSettings
+from eci.audit.judging import Judge, judged
 from eci.audit.result import AuditResult
 from eci.audit.summing import by_source, checks, summary, warnings
 from eci.audit.tabulating import Table, Worst
@@ -30,6 +35,7 @@ def audit(
     *,
     known: Judgements | None = None,
     table: Path | None = None,
+    judge: Judge | None = None,
     progress: Progress = silent,
 ) -> AuditResult:
     """Find what is wrong with the negatives of rows.
@@ -44,6 +50,8 @@ def audit(
         What is known beside the rows.
     table : Path, optional
         Where the scores of every negative go, as Parquet.
+    judge : Judge, optional
+        Who is asked about the likely false negatives.
     progress : Progress
 
     Returns
@@ -56,6 +64,8 @@ def audit(
         The rows cannot be read, or a query has no positive.
     OutputError
         The table cannot be written there.
+    ChatError
+        The judge cannot be asked, or no longer.
     """
     settings = settings or AuditSettings()
     with ExitStack() as stack:
@@ -73,16 +83,18 @@ def audit(
         collected = collector.done()
         progress("looking for issues", 0, 0)
         found = findings(collected, settings, merged)
+        data: dict[str, Any] = {"learned": found.learned}
+        if judge is not None:
+            found, data["judge"] = judged(found, collected.material, batches, judge, progress)
         texts = Worst(found, settings.worst)
         with Table(written, found) as scores:
             for batch in batches(Counter()):
                 scores.add(batch)
                 texts.add(batch)
-        data = {
+        data |= {
             "files": rows.fingerprint(),
             "layout": rows.layout,
             "notes": [*rows.notes, *([note] if note else [])],
-            "learned": found.learned,
         }
         return AuditResult(
             rows=len(collected.material),
@@ -94,7 +106,7 @@ def audit(
             encoder=getattr(encoder, "describe", dict)(),
             settings=asdict(settings),
             data=data,
-            warnings=warnings(found, collected),
+            warnings=warnings(found, collected, data.get("judge")),
             findings=found,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from eci.types import Flags
 
 # A share of negatives flagged as false beyond which the rows are hardly what they claim to be.
 _MANY = 0.2
+# A judge that confirms a smaller share of the likely false negatives contradicts most of them.
+_MOST = 0.5
 
 
 def summary(found: Findings) -> tuple[IssueCount, ...]:
@@ -60,9 +63,9 @@ def checks(found: Findings, merged: bool) -> tuple[Check, ...]:
     )
 
 
-def warnings(found: Findings, collected: Collected) -> tuple[str, ...]:
-    """What to be careful of."""
-    told = []
+def warnings(found: Findings, collected: Collected, judge: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """What to be careful of; `judge` is what `judging.judged` told."""
+    told = _of_judge(judge) if judge else []
     if found.learned["from"] != "these rows":
         told.append(
             "likely_false_negative uses weights from other collections: too few queries here have a second "
@@ -85,6 +88,21 @@ def warnings(found: Findings, collected: Collected) -> tuple[str, ...]:
             "whether they are copies or answers."
         )
     return tuple(told)
+
+
+def _of_judge(told: Mapping[str, Any]) -> list[str]:
+    found = []
+    if told["agreement"] is not None and told["agreement"] < _MOST:
+        found.append(
+            f"The judge confirms {told['agreement']:.0%} of the likely false negatives it answered. One of "
+            "the two is wrong about most of them. Read some before any is dropped."
+        )
+    left = sum(told["unanswered"].values())
+    if left:
+        found.append(
+            f"The judge gave no verdict on {count(left, 'pair')}: there likely_false_negative has the word."
+        )
+    return found
 
 
 def _counted(name: str, flags: Flags, noun: str) -> Check:

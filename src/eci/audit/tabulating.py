@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,13 +90,15 @@ class Worst:
 
     def __init__(self, found: Findings, number: int) -> None:
         self._found, self._row = found, 0
-        flags = np.stack([found.flags(issue) for issue in FAULTS])
+        flags = np.stack([found.faults(issue) for issue in FAULTS])
         scores = np.stack([found.of_negatives(issue) for issue in FAULTS])
         badness = np.where(flags, 1.5 - scores, 0).sum(axis=0)
         worst = found.lists.with_values(badness).argmaxima()
         there = np.flatnonzero(worst >= 0)
         there = there[badness[worst[there]] > 0]
-        chosen = there[np.argsort(-badness[worst[there]], kind="stable")[:number]]
+        # What a judge calls an answer is so without degree.
+        likely = found.of_negatives("likely_false_negative")
+        chosen = there[np.lexsort((likely[worst[there]], -badness[worst[there]]))[:number]]
         self._negative = {int(row): int(worst[row]) for row in chosen}
         self._texts: dict[int, dict[str, Any]] = {}
 
@@ -118,6 +121,7 @@ class Worst:
         shown = positives.shown.to_pylist()
         shown.insert(0, shown.pop(int(self._found.nearest[number])))
         scores = {issue: float(self._found.of_negatives(issue)[number]) for issue in ISSUES}
+        verdict = self._found.verdicts.get(number)
         return {
             "row": row,
             "query_id": batch.column("query_id")[0].as_py(),
@@ -128,6 +132,7 @@ class Worst:
             "id": negatives.fields["id"][place].as_py(),
             "negative": negatives.shown[place].as_py(),
             "issues": {issue: round(score, 4) for issue, score in scores.items() if score <= FLAGGED},
+            **({"verdict": asdict(verdict)} if verdict else {}),
         }
 
 

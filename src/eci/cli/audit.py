@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.chatting import ChatOptions, chat_options
 from eci.cli.command import command_line
 from eci.cli.options import loading_options, reading_options
 
 if TYPE_CHECKING:
+    from eci.audit.judging import Judge
     from eci.audit.result import AuditResult
     from eci.datasets import ReadOptions
     from eci.models.sentence_transformer import ModelOptions
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add those of `chat_options`, of which two differ here.
+
+    ``--temperature`` is that of the loss, as in other commands. The journal does not lie beside an output: a
+    look at the rows and the fix that follows it have different ones, and would both be paid for.
+    """
+    wrapped: Any = chat_options(command)
+    for option in wrapped.__click_params__:
+        if option.name == "temperature":
+            option.opts = ["--judge-temperature"]
+        if option.name == "journal":
+            option.help = option.help.replace("beside the output", "eci.answers.sqlite")
+    found: Callable[..., Any] = wrapped
+    return found
 
 
 @click.command()
@@ -60,7 +79,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Jaccard similarity of words or word 3-grams from which on a negative is a near copy.",
 )
 @click.option(
-    "--temperature", type=click.FloatRange(0.002, 100), default=0.05, show_default=True, help="τ of too_easy."
+    "--temperature",
+    "tau",
+    type=click.FloatRange(0.002, 100),
+    default=0.05,
+    show_default=True,
+    help="τ of too_easy.",
 )
 @click.option(
     "--min-negatives",
@@ -77,6 +101,23 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--worst", type=click.IntRange(0), default=10, show_default=True, help="Rows to show.")
 @loading_options
+@click.option(
+    "--judge",
+    metavar="MODEL",
+    help="Ask this chat model whether the likely false negatives are answers; about nothing else.",
+)
+@click.option(
+    "--judge-by",
+    type=click.Choice(["rlhn", "arhn"]),
+    default="rlhn",
+    show_default=True,
+    help="rlhn: does it answer as well as what is labelled (up to 25 of a query in one call); arhn: does a "
+    "part of it answer (a call each), as well or not.",
+)
+@click.option(
+    "--judge-limit", type=click.IntRange(1), metavar="N", help="Ask about the N most severe pairs alone."
+)
+@_judge_options
 @click.option("-o", "--output", type=_FILE, help="Write every score of every negative as Parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @click.option(
@@ -97,7 +138,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "issues",
     multiple=True,
     metavar="ISSUE",
-    help="What to mend. Repeatable; copies, known and likely answers, repetitions, empty texts if not given.",
+    help="What to mend. Repeatable; copies, known and likely answers, repetitions, empty texts if not given: "
+    "and where a judge gave a verdict on a likely answer, that counts.",
 )
 @click.option("--undo", "log", type=_FILE, metavar="LOG", help="Write to -o what was there before a --fix.")
 def audit(
@@ -107,6 +149,7 @@ def audit(
     reading: ReadOptions,
     loading: ModelOptions,
     cache: bool,
+    chat: ChatOptions,
     output: Path | None,
     as_json: bool,
     fail_on: tuple[str, ...],
@@ -118,13 +161,20 @@ def audit(
     Each negative gets a score from 0 (severe) to 1 for each issue. FILE as in score. No score is proof: read
     the worst rows before anything is dropped.
 
+    --judge sends the texts of likely false negatives and the labelled answers beside them to --base-url. Its
+    answers are kept in eci.answers.sqlite, or in --journal: what is there is not asked or paid for again.
+
     \b
     Examples:
       eci audit train.jsonl --qrels qrels/train.tsv -o scores.parquet
       eci audit train.jsonl --fail-on known_positive=0 --fail-on duplicate_in_row=0.01
       eci audit train.jsonl --fix drop --fixed clean.parquet
+      eci audit train.jsonl --judge gpt-4o-mini --price 0.15,0.6 --dry-run
+      eci audit train.jsonl --judge qwen3 --base-url http://localhost:11434/v1 --judge-limit 200
       eci audit --undo clean.parquet.changes.jsonl -o train.parquet
     """  # noqa: D301
+    from eci.audit.verdicts import described
+
     if log is not None:
         _undo(files, log, output)
         return
@@ -135,9 +185,13 @@ def audit(
     if options["issues"] and options["action"] is None:
         raise click.UsageError("--issue says what --fix mends: give that too.")
     limits = _limits(fail_on)
-    result, mended = _audited(files, encoder, reading, (loading, cache), output, options)
+    _refuse_unjudged(chat, output, limits, options)
+    options |= {"chat": chat, "output": output}
+    result, mended = _audited(files, encoder, reading, (loading, cache), options)
     if as_json:
         click.echo(result.to_json())
+    elif chat.dry_run:
+        click.echo(described(result.data["judge"]))
     else:
         click.echo("\n\n".join([result.described(), *([mended] if mended else [])]))
     exceeded = result.exceeded(limits)
@@ -152,35 +206,71 @@ def _audited(
     encoder: str,
     reading: ReadOptions,
     models: tuple[ModelOptions, bool],
-    output: Path | None,
     options: dict[str, Any],
 ) -> tuple[AuditResult, str]:
     """The result, and what a fix did, in words."""
     from eci.audit.collecting import Judgements
     from eci.audit.fixing import fix, refuse_fix
-    from eci.audit.issues import FAULTS, AuditSettings
+    from eci.audit.issues import AuditSettings
     from eci.audit.running import audit as run
     from eci.cli.progress import StderrProgress
     from eci.datasets import read
     from eci.models.loading import prepared_encoder
 
-    names = ("false_negative", "near_copy", "temperature", "min_negatives", "max_uses", "worst")
-    settings = AuditSettings(**{name: options[name] for name in names})
-    action, fixed, issues = options["action"], options["fixed"], options["issues"] or FAULTS
+    names = ("false_negative", "near_copy", "min_negatives", "max_uses", "worst")
+    settings = AuditSettings(temperature=options["tau"], **{name: options[name] for name in names})
+    action, fixed, issues = options["action"], options["fixed"], options["issues"]
     rows = read(files, reading)
     if action is not None:
         refuse_fix(rows, fixed, action, issues)
     known = Judgements.read(*(options[name] for name in ("qrels", "test_qrels", "test_queries")))
     with ExitStack() as stack:
         progress = stack.enter_context(StderrProgress())
+        judge = stack.enter_context(_judge(options))
         model = stack.enter_context(prepared_encoder(encoder, models[0], models[1], progress))
-        result = run(rows, model, settings, known=known, table=output, progress=progress)
+        result = run(
+            rows, model, settings, known=known, table=options["output"], judge=judge, progress=progress
+        )
         result.settings["command"] = command_line()
         if action is None or result.findings is None:
             return result, ""
         done = fix(rows, result.findings, fixed, action, issues)
     result.data["fix"] = done.to_dict()
     return result, f"{fixed}: {done.told()}"
+
+
+@contextmanager
+def _judge(options: dict[str, Any]) -> Iterator[Judge | None]:
+    """Who is asked; where the model cannot be, that is told before the work."""
+    from eci.audit.judging import Judge
+    from eci.chat.endpoint import Endpoint
+    from eci.cli.chatting import asker
+    from eci.types import silent
+
+    model, chat = options["judge"], options["chat"]
+    if model is None:
+        yield None
+        return
+    given, journal = chat.of(model), chat.place(None)
+    how = {"by": options["judge_by"], "limit": options["judge_limit"], "journal": journal}
+    if chat.dry_run:
+        yield Judge(None, given, **how)
+        return
+    Endpoint(given).close()
+    with asker(model, chat, silent) as opened:
+        yield Judge(opened, given, **how)
+
+
+def _refuse_unjudged(
+    chat: ChatOptions, output: Path | None, limits: dict[str, float], options: dict[str, Any]
+) -> None:
+    named = "judged_false_negative" in (*limits, *options["issues"])
+    if options["judge"] is None and (named or chat.dry_run or options["judge_limit"]):
+        raise click.UsageError(
+            "--dry-run, --judge-limit and judged_false_negative need a judge: give --judge MODEL."
+        )
+    if chat.dry_run and (output or limits or options["action"]):
+        raise click.UsageError("--dry-run asks nothing, so there is nothing to write, mend or fail on yet.")
 
 
 def _limits(fail_on: tuple[str, ...]) -> dict[str, float]:

@@ -1,0 +1,197 @@
+"""Likely false negatives as pairs of a query and a document, and their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from eci.audit.detecting import Findings
+from eci.audit.material import Material, pair_cosines
+from eci.datasets.columns import Documents
+from eci.examples import joined
+from eci.ragged import Ragged
+from eci.task import EMPTY
+from eci.types import Integers
+
+# Labelled documents that a judge is shown of a query, the nearest to it of more.
+LABELLED = 5
+# Characters of documents in one call; a longer document has a call of its own.
+_ROOM = 48_000
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """P distinct pairs of a query and a document that looks like its unlabelled answer, most severe first.
+
+    Parameters
+    ----------
+    query : ndarray of shape (P,)
+        The first row that asks it.
+    document : ndarray of shape (P,)
+        Index into the documents of the material.
+    negatives : Ragged of P rows
+        Indices of the negatives: a document of two sources or of two rows that ask the same is one pair.
+    total : int
+        Pairs without the limit.
+    """
+
+    query: Integers
+    document: Integers
+    negatives: Ragged
+    total: int
+
+    @classmethod
+    def of(cls, found: Findings, material: Material, limit: int | None) -> Flagged:
+        """The pairs whose ``likely_false_negative`` is flagged, or the most severe so many of them."""
+        places = np.flatnonzero(found.flags("likely_false_negative"))
+        _, first, group = np.unique(material.group, return_index=True, return_inverse=True)
+        size = max(1, len(material.documents))
+        codes = group[material.negatives.rows[places]] * size + material.negatives.values[places]
+        unique, back, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        severity = np.full(len(unique), np.inf)
+        np.minimum.at(severity, back, found.scores["likely_false_negative"][places])
+        # Ties by what is asked and what is judged, so that the order of rows changes no call.
+        ties = (material.digests[unique % size], material.group[first[unique // size]])
+        order = np.lexsort((*ties, severity))[:limit]
+        members = Ragged.from_lengths(places[np.argsort(back, kind="stable")], counts)
+        chosen = unique[order]
+        return cls(first[chosen // size], chosen % size, members.take(order), len(unique))
+
+    def __len__(self) -> int:
+        return len(self.document)
+
+
+@dataclass(frozen=True)
+class FlaggedTexts:
+    """The texts of pairs.
+
+    Parameters
+    ----------
+    queries : dict of int to str
+        By row.
+    documents : dict of int to str
+        By index into the documents of the material.
+    labelled : dict of int to tuple of str
+        What is labelled for a query, by row: the nearest five.
+    left_out : int
+        Labelled documents beyond these.
+    """
+
+    queries: Mapping[int, str]
+    documents: Mapping[int, str]
+    labelled: Mapping[int, tuple[str, ...]]
+    left_out: int
+
+    @classmethod
+    def read(
+        cls, batches: Iterable[pa.RecordBatch], pairs: Flagged, material: Material, labelled: bool
+    ) -> FlaggedTexts:
+        """Of one pass over the rows, from which nothing is kept but the texts of the pairs."""
+        rows = np.unique(pairs.query)
+        owner, shown, left_out = nearest_labelled(material, rows if labelled else rows[:0])
+        first = pairs.negatives.values[pairs.negatives.offsets[:-1]]
+        wanted = {"negatives": np.unique(first), "positives": np.unique(shown)}
+        queries, texts = _texts(batches, rows, wanted)
+        own: dict[int, list[str]] = {}
+        for row, place in zip(owner.tolist(), shown.tolist(), strict=True):
+            own.setdefault(row, []).append(texts["positives"][place])
+        judged = zip(pairs.document.tolist(), first.tolist(), strict=True)
+        return cls(
+            queries,
+            {document: texts["negatives"][place] for document, place in judged},
+            {row: tuple(told) for row, told in own.items()},
+            left_out,
+        )
+
+
+def nearest_labelled(material: Material, rows: Integers) -> tuple[Integers, Integers, int]:
+    """The five labelled documents nearest to each query, those of all rows that ask it taken together.
+
+    Parameters
+    ----------
+    material : Material
+    rows : ndarray of shape (Q,)
+        One row of each query.
+
+    Returns
+    -------
+    owner : ndarray of shape (m,)
+        The row of `rows` whose query it is.
+    place : ndarray of shape (m,)
+        Index of the positive among all positives, the nearest first within its query.
+    left_out : int
+        Labelled documents beyond five.
+    """
+    order = rows[np.argsort(material.group[rows])]
+    at = np.minimum(np.searchsorted(material.group[order], material.group), max(0, len(order) - 1))
+    asking = np.flatnonzero(material.group[order[at]] == material.group) if len(order) else rows
+    own = material.positives.with_values(np.arange(len(material.positives.values))).take(asking)
+    owner, place = order[at[asking]][own.rows], own.values
+    document = material.positives.values[place]
+    there = material.digests[document] != EMPTY
+    owner, place, document = owner[there], place[there], document[there]
+    cosines = pair_cosines(material.queries, material.documents, np.stack([owner, document], axis=1))
+    _, once = np.unique(np.stack([owner, document]), axis=1, return_index=True)
+    once = once[np.lexsort((material.digests[document[once]], -cosines[once], owner[once]))]
+    _, lengths = np.unique(owner[once], return_counts=True)
+    kept = once[Ragged.from_lengths(once, lengths).within < LABELLED]
+    return owner[kept], place[kept], len(once) - len(kept)
+
+
+def calls(pairs: Flagged, texts: FlaggedTexts, most: int) -> Ragged:
+    """Pairs that are judged together: of one query, no more than `most`, and no more text than fits.
+
+    Returns
+    -------
+    Ragged of C rows
+        Indices of pairs, most severe first; so are the queries, each by its most severe pair.
+    """
+    of_query: dict[int, list[int]] = {}
+    for pair, row in enumerate(pairs.query.tolist()):
+        of_query.setdefault(row, []).append(pair)
+    documents = pairs.document.tolist()
+    lengths: list[int] = []
+    for own in of_query.values():
+        room = number = 0
+        for pair in own:
+            size = len(texts.documents[documents[pair]])
+            if not number or number == most or size > room:
+                lengths.append(0)
+                room, number = _ROOM, 0
+            lengths[-1] += 1
+            room, number = room - size, number + 1
+    flat = np.fromiter((pair for own in of_query.values() for pair in own), np.int64, len(pairs))
+    return Ragged.from_lengths(flat, lengths)
+
+
+def _texts(
+    batches: Iterable[pa.RecordBatch], rows: Integers, wanted: Mapping[str, Integers]
+) -> tuple[dict[int, str], dict[str, dict[int, str]]]:
+    """Queries by row, and of each side the documents by place; both are given in rising order."""
+    queries: dict[int, str] = {}
+    found: dict[str, dict[int, str]] = {side: {} for side in wanted}
+    start, begin = 0, dict.fromkeys(wanted, 0)
+    for batch in batches:
+        here = _between(rows, start, len(batch))
+        queries.update(_named(here, batch.column("query").take(pa.array(here - start))))
+        start += len(batch)
+        for side, places in wanted.items():
+            documents = Documents.of(batch.column(side))
+            here = _between(places, begin[side], len(documents))
+            at = pa.array(here - begin[side])
+            shown = joined(documents.fields["title"].take(at), documents.fields["text"].take(at))
+            found[side].update(_named(here, shown))
+            begin[side] += len(documents)
+    return queries, found
+
+
+def _between(places: Integers, start: int, length: int) -> Integers:
+    low, high = np.searchsorted(places, [start, start + length])
+    return places[low:high]
+
+
+def _named(places: Integers, texts: pa.Array) -> dict[int, str]:
+    return dict(zip(places.tolist(), texts.to_pylist(), strict=True))

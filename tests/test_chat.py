@@ -1,0 +1,327 @@
+"""Settings, pace, reading of answers, and what faults mean: all without an endpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eci.chat.counting import prompt_tokens
+from eci.chat.faults import Again, BadRequest, Declined, fault_of
+from eci.chat.journal import digest_of
+from eci.chat.limits import Pace
+from eci.chat.messages import ChatRequest
+from eci.chat.parsing import Misfit, parsed, refuse_unchecked
+from eci.chat.settings import ChatSettings
+from eci.errors import ChatError
+
+VERDICTS = {
+    "type": "object",
+    "properties": {
+        "reasoning": {"type": "string"},
+        "verdicts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "document": {"type": "integer", "minimum": 1},
+                    "verdict": {"type": "string", "enum": ["better", "worse"]},
+                    "quote": {"type": ["string", "null"]},
+                },
+                "required": ["document", "verdict", "quote"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["reasoning", "verdicts"],
+    "additionalProperties": False,
+}
+
+
+def test_the_errors_draw_a_tree():
+    error = ChatError("It broke.", hint="Mend it.", retryable=True)
+    assert (str(error), error.hint, error.retryable) == ("It broke. Mend it.", "Mend it.", True)
+    assert not ChatError("It broke.", hint="Mend it.").retryable
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": " "}, "has no name"),
+        ({"base_url": "localhost:8000/v1"}, "no http"),
+        ({"base_url": "http://"}, "no http"),
+        ({"base_url": "http://host:port/v1"}, "no http"),
+        ({"base_url": "https://me:sk-1@host/v1"}, "environment variable OPENAI_API_KEY"),
+        ({"base_url": "https://host/v1?key=sk-1"}, "more than scheme, host, port and path"),
+        ({"concurrency": 0}, "concurrency must be at least 1, got 0"),
+        ({"rpm": 0}, "rpm must be at least 1"),
+        ({"max_tokens": -1}, "max_tokens must be at least 1"),
+        ({"timeout": 0.0}, "timeout must be above 0"),
+        ({"timeout": math.nan}, "timeout must be above 0"),
+        ({"price": (1.0, -1.0)}, "No price"),
+        ({"price": (1.0, math.nan)}, "No price"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given, said):
+    with pytest.raises(ChatError, match=said) as caught:
+        ChatSettings(**{"model": "m", **given})
+    assert "sk-1" not in str(caught.value)
+
+
+def test_cost_is_by_the_million_and_none_without_a_price():
+    assert ChatSettings("m").cost(1, 1) is None
+    assert ChatSettings("m", price=(3.0, 15.0)).cost(1_000_000, 100_000) == 4.5
+
+
+# Pace
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(
+    rpm=st.integers(1, 300),
+    tpm=st.integers(50, 5000),
+    requests=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 3)), min_size=1, max_size=120),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_minute_lets_more_through_than_the_limits_and_a_second(rpm, tpm, requests):
+    clock = Clock()
+    pace = Pace(rpm, tpm, clock)
+    sent = []
+    for tokens, idle in requests:
+        clock.now += idle
+        sent.append((clock.now + pace.reserve(tokens), tokens))
+    assert [when for when, _ in sent] == sorted(when for when, _ in sent)
+    for begin, _ in sent:
+        inside = [tokens for when, tokens in sent if begin <= when < begin + 60 - 1e-6]
+        assert len(inside) <= rpm * 61 / 60 + 1
+        assert sum(inside) <= tpm * 61 / 60 + 60
+
+
+def test_a_steady_stream_gets_the_whole_limit():
+    clock = Clock()
+    pace = Pace(rpm=120, clock=clock)
+    for _ in range(1200):
+        clock.now += pace.reserve(0)
+    assert clock.now - 1000 == pytest.approx(600, abs=2)
+
+
+def test_without_limits_nothing_waits_but_for_a_pause():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    assert {pace.reserve(10**9) for _ in range(1000)} == {0.0}
+    pace.pause(7)
+    assert pace.reserve(1) == 7
+    clock.now += 7
+    assert pace.reserve(1) == 0
+
+
+def test_what_was_reserved_too_much_is_given_back():
+    clock = Clock()
+    pace = Pace(tpm=60, clock=clock)
+    pace.reserve(31)
+    assert pace.reserve(0) == 30
+    pace.settle(-30)
+    assert pace.reserve(0) == 0
+
+
+# Reading
+
+
+@given(
+    verdicts=st.lists(
+        st.fixed_dictionaries(
+            {
+                "document": st.integers(1, 99),
+                "verdict": st.sampled_from(["better", "worse"]),
+                "quote": st.none() | st.text(),
+            }
+        ),
+        max_size=4,
+    ),
+    reasoning=st.text(),
+    before=st.text(st.characters(exclude_characters="{")),
+    after=st.text(st.characters(exclude_characters="{")),
+)
+@settings(deadline=None, max_examples=80)
+def test_an_answer_is_found_in_any_text(verdicts, reasoning, before, after):
+    value = {"reasoning": reasoning, "verdicts": verdicts}
+    assert parsed(before + json.dumps(value, indent=1) + after, VERDICTS) == value
+    assert parsed(f'{{"a": {{}} {before}{json.dumps(value)}', VERDICTS) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no whole JSON object"),
+        ("[1, 2]", "no whole JSON object"),
+        ('{"reasoning": "cut', "no whole JSON object"),
+        ('{"reasoning": NaN, "verdicts": []}', "no whole JSON object"),
+        ('{"a": ' * 5000, "no whole JSON object"),
+        ('{"verdicts": []}', "the object: reasoning missing"),
+        ('{"reasoning": 1, "verdicts": []}', "reasoning: expected string, got number"),
+        ('{"reasoning": "", "verdicts": {}}', "verdicts: expected array, got object"),
+        ('{"reasoning": "", "verdicts": [{}]}', r"verdicts\[0\]: document, verdict, quote missing"),
+        (
+            '{"reasoning": "", "verdicts": [{"document": true, "verdict": "better", "quote": null}]}',
+            r"verdicts\[0\].document: expected integer, got boolean",
+        ),
+        (
+            '{"reasoning": "", "verdicts": [{"document": 0, "verdict": "better", "quote": null}]}',
+            "document: 0 is out of range",
+        ),
+        (
+            '{"reasoning": "", "verdicts": [{"document": 1, "verdict": "best", "quote": null}]}',
+            r'verdict: expected one of \["better", "worse"\], got "best"',
+        ),
+        (
+            '{"reasoning": "", "verdicts": [{"document": 1, "verdict": "better", "quote": 5}]}',
+            "quote: expected string or null, got number",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(text, said):
+    with pytest.raises(Misfit, match=said):
+        parsed(text, VERDICTS)
+
+
+def test_numbers_of_items_are_checked():
+    schema = {"type": "object", "properties": {"three": {"type": "array", "minItems": 3, "maxItems": 3}}}
+    assert parsed('{"three": [1, 2, 3]}', schema) == {"three": [1, 2, 3]}
+    with pytest.raises(Misfit, match="three: expected 3 to 3 items, got 2"):
+        parsed('{"three": [1, 2]}', schema)
+
+
+def test_a_schema_that_says_more_than_is_checked_is_refused():
+    refuse_unchecked(VERDICTS)
+    with pytest.raises(ChatError, match="with pattern are not checked"):
+        refuse_unchecked(
+            {"type": "object", "properties": {"a": {"type": "array", "items": {"pattern": "x"}}}}
+        )
+
+
+# Faults
+
+
+def fault(status, body, headers=None, key="sk-1", **given):
+    return fault_of(status, body, headers or {}, ChatSettings("gpt-x", **given), key=key)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (
+            401,
+            {"error": {"message": "Wrong key sk-1"}},
+            ChatError,
+            r"401: Wrong key \[key\]\. Check the key in",
+        ),
+        (403, "no", ChatError, "--key-env"),
+        (403, {"message": "your input was flagged"}, Declined, "content filter refused"),
+        (402, {"error": "pay"}, ChatError, "Add credit"),
+        (429, {"message": "m", "code": "insufficient_quota"}, ChatError, "Add credit"),
+        (
+            404,
+            {"detail": "Not Found"},
+            ChatError,
+            r"404: Not Found\. Asked was the model 'gpt-x' at https://api",
+        ),
+        (400, {"message": "m", "code": "context_length_exceeded"}, Declined, "the prompt is too long"),
+        (500, {"error": {"message": "the request exceeds the available context size"}}, Declined, "too long"),
+        (413, "", Declined, "too long"),
+        (400, {"message": "m", "code": "content_filter"}, Declined, "content filter"),
+        (400, {"object": "error", "message": "top_k what"}, BadRequest, "top_k what"),
+        (429, {"message": "slow"}, Again, "answered 429: slow"),
+        (408, None, Again, "answered 408"),
+        (503, "<html>\n<b>x</b>", Again, "503: <html> <b>x</b>"),
+    ],
+)
+def test_a_status_and_its_body_say_what_to_do(status, body, kind, said):
+    found = fault(status, body)
+    assert type(found) is kind
+    with pytest.raises(kind, match=said):
+        raise found
+    assert "sk-1" not in str(found)
+
+
+def test_without_a_key_it_is_told_where_one_goes():
+    with pytest.raises(ChatError, match="Put a key into the environment variable MY_KEY"):
+        raise fault(401, "", key="", key_env="MY_KEY")
+
+
+@pytest.mark.parametrize(
+    ("headers", "after"),
+    [
+        ({}, None),
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "-1"}, 0.0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+    ],
+)
+def test_the_wait_that_is_asked_for_is_read(headers, after):
+    assert fault(429, "", headers).after == after
+
+
+@pytest.mark.parametrize("wait", ["3600", "inf", "Wed, 21 Oct 2099 07:28:00 GMT"])
+def test_a_wait_of_hours_ends_the_run(wait):
+    found = fault(429, "daily limit", {"retry-after": wait})
+    assert isinstance(found, ChatError)
+    assert found.retryable
+    assert "asks to wait" in str(found)
+
+
+# Digests and estimates
+
+
+def request(key="k", text="question", sample=0, schema=VERDICTS, name="v"):
+    return ChatRequest(key, (("user", text),), schema, name, sample)
+
+
+def test_the_digest_is_of_what_decides_the_answer_alone():
+    base, plain = ChatSettings("m"), request()
+    same = [
+        (request(key="other"), base),
+        (request(name="other"), base),
+        (plain, ChatSettings("m", "http://localhost/v1", "KEY", concurrency=3, rpm=5, price=(1, 1))),
+    ]
+    turned = {**VERDICTS, "properties": dict(reversed(VERDICTS["properties"].items()))}
+    others = [
+        (request(text="other"), base),
+        (request(sample=1), base),
+        (request(schema=turned), base),
+        (ChatRequest("k", (("system", "question"),), VERDICTS, "v"), base),
+        (plain, ChatSettings("n")),
+        (plain, ChatSettings("m", temperature=None)),
+        (plain, ChatSettings("m", max_tokens=5)),
+        (plain, ChatSettings("m", seed=1)),
+    ]
+    assert {digest_of(*each) for each in same} == {digest_of(plain, base)}
+    assert len({digest_of(*each) for each in others} | {digest_of(plain, base)}) == len(others) + 1
+
+
+def test_tokens_are_a_quarter_of_the_characters():
+    schema = {"type": "object"}
+    assert prompt_tokens(ChatRequest("k", (("user", "x" * 82),), schema, "n")) == (82 + 18) // 4
+
+
+def test_nothing_is_loaded_before_it_is_needed():
+    code = "import eci.chat.asking, eci.cli.chatting, sys; print('openai' in sys.modules, 'httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

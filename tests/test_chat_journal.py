@@ -1,0 +1,183 @@
+"""The journal: claims, what is kept, files that are none."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from eci.chat import claims
+from eci.chat.journal import Entry, Journal, Status
+from eci.chat.messages import ChatRequest
+from eci.errors import ChatError, OutputError
+
+REQUEST = ChatRequest("row 1", (("user", "question"),), {"type": "object"}, "n")
+
+
+@pytest.fixture
+def journal(tmp_path):
+    opened = Journal(tmp_path / "j.sqlite")
+    yield opened
+    opened.close()
+
+
+def claim(journal, digest=b"d", **given):
+    return journal.claim(digest, REQUEST, "m", **given)
+
+
+def test_what_is_kept_is_found_again_by_another_run(journal, tmp_path):
+    assert journal.find(b"d") is None
+    entry = claim(journal)
+    assert (entry.state, entry.held) == ("asked", False)
+    done = replace(
+        entry, state="answered", texts=("{", '{"é": 1}'), value={"é": 1}, prompt_tokens=5, completion_tokens=3
+    )
+    journal.keep(b"d", done)
+    other = Journal(tmp_path / "j.sqlite")
+    found = other.find(b"d")
+    assert replace(found, ended=0.0) == done
+    assert abs(found.ended - time.time()) < 10
+    assert claim(other) == found
+    other.close()
+    assert journal.status() == Status({"answered": 1}, 5, 3)
+    assert (journal.mean_completion("m"), journal.mean_completion("n")) == (3.0, None)
+
+
+def test_a_claim_keeps_others_away_until_it_is_given_up(journal, tmp_path):
+    other = Journal(tmp_path / "j.sqlite")
+    claim(journal)
+    assert claim(journal).held is False
+    assert other.find(b"d").held
+    assert claim(other).held
+    journal.release()
+    assert not other.find(b"d").held
+    assert claim(other).held is False
+    assert claim(journal).held
+    other.close()
+
+
+def test_of_many_threads_one_gets_the_claim(tmp_path):
+    journals = [Journal(tmp_path / "j.sqlite") for _ in range(8)]
+    won = []
+    threads = [threading.Thread(target=lambda one=one: won.append(not claim(one).held)) for one in journals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+    for one in journals:
+        one.close()
+
+
+def dead_pid():
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+@pytest.mark.parametrize(
+    ("owner", "held"),
+    [
+        (lambda: f"{platform.node()}/{dead_pid()}/aa/bb", False),
+        (lambda: f"{platform.node()}/{os.getpid()}/aa/bb", False),
+        (lambda: f"{platform.node()}/{os.getppid()}/aa/bb", True),
+        (lambda: "elsewhere/1/aa/bb", True),
+        (claims.new_owner, True),
+        (lambda: "?", False),
+    ],
+    ids=["dead", "number come again", "alive", "another host", "another of this process", "unreadable"],
+)
+def test_the_claim_of_a_dead_process_is_taken_over(journal, owner, held):
+    claim(journal)
+    journal._connection.execute("UPDATE answers SET owner = ?", (owner(),))
+    assert claim(journal).held is held
+
+
+def test_an_old_claim_is_taken_over(tmp_path):
+    first, second = (Journal(tmp_path / "j.sqlite", stale_after=100) for _ in range(2))
+    claim(first)
+    assert claim(second).held
+    first._connection.execute("UPDATE answers SET since = since - 101")
+    assert not claim(second).held
+    first.close()
+    second.close()
+
+
+def test_what_failed_for_good_is_asked_again_only_where_wanted(journal):
+    journal.keep(b"d", replace(claim(journal), state="failed", texts=("no",), error="why", prompt_tokens=9))
+    assert claim(journal).state == "failed"
+    assert claim(journal, failed_before=time.time() - 60).state == "failed"
+    again = claim(journal, failed_before=time.time() + 60)
+    assert again == Entry("asked", prompt_tokens=9, ended=again.ended)
+
+
+def test_what_has_no_answer_yet_goes_on_where_it_was(journal):
+    journal.keep(b"d", replace(claim(journal), state="open", texts=("no",), error="429", attempts=6))
+    again = claim(journal)
+    assert (again.state, again.texts, again.error, again.attempts) == ("asked", ("no",), None, 6)
+
+
+def damaged(path):
+    path.write_bytes(b"no database " * 500)
+
+
+def foreign(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+
+
+def newer(path):
+    Journal(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+
+
+def cut(path):
+    journal = Journal(path)
+    for number in range(200):
+        claim(journal, bytes([number]) * 32)
+    journal.close()
+    os.truncate(path, 3 * 4096)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (damaged, "damaged or no journal"),
+        (foreign, "is a database, but no journal of answers"),
+        (newer, "is a journal of version 2; this eci reads version 1"),
+        (cut, "damaged"),
+    ],
+)
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path, make, said):
+    path = tmp_path / "j.sqlite"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(ChatError, match=said) as caught:
+        Journal(path).find(b"\x00" * 32)
+    assert "--journal" in caught.value.hint
+    assert path.read_bytes()[100:] == before[100:]
+
+
+def test_a_row_that_cannot_be_read_is_told(journal):
+    claim(journal)
+    journal._connection.execute("UPDATE answers SET texts = '['")
+    with pytest.raises(ChatError, match=r"j\.sqlite is damaged"):
+        journal.find(b"d")
+
+
+def test_places_that_cannot_hold_a_journal_are_told(tmp_path):
+    with pytest.raises(OutputError, match="does not exist"):
+        Journal(tmp_path / "none" / "j.sqlite")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ChatError, match="cannot be used"):
+        Journal(tmp_path / "folder")
