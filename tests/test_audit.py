@@ -227,6 +227,15 @@ def test_faults_by_hand():
     assert found["near_positive"] == [(0, 5)]
     assert found["known_positive"] == []
     assert found["repeated_query_id"] == []
+    table = pa.Table.from_pylist(rows, schema=ROWS)
+    checks = {check.name: check for check in audited(table, reading=ReadOptions(layout="eci")).checks}
+    failed = {name: check.told for name, check in checks.items() if not check.passed}
+    assert failed == {
+        "no known positive among the negatives": "1 negative",
+        "unique negatives per row": "1 negative",
+        "enough distinct negatives": "1 row",
+        "the corpus path resolves": "1 empty document",
+    }
 
 
 def test_known_positives_come_from_judgements_and_from_rows_that_ask_the_same():

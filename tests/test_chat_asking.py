@@ -308,7 +308,8 @@ def test_what_holds_for_all_ends_the_run_at_once(tmp_path, fault, said, retryabl
         with pytest.raises(ChatError, match=said) as caught:
             list(opened.ask(itertools.islice(requests(10**9), 10**6)))
         assert caught.value.retryable is retryable
-        assert server.asked.total() <= 4 * 2
+        # Each of the four may be at its second question when the first reply says so.
+        assert server.asked.total() <= 4 * 4
         assert opened.journal.status().states == {"open": len(server.asked)}
 
 

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from chat_server import ChatServer, answer_to
+from eci.chat.counting import estimate
 from eci.chat.messages import ChatRequest
 from eci.chat.settings import OPENAI, ChatSettings
-from eci.cli.chatting import ChatOptions, asker, chat_options, estimated
+from eci.cli.chatting import ChatOptions, asker, chat_options
 from eci.types import silent
 
 SCHEMA = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
@@ -21,12 +22,11 @@ REQUESTS = [
 
 
 @click.command()
-@click.option("-o", "output", type=click.Path(path_type=Path))
 @chat_options
-def command(output: Path | None, chat: ChatOptions) -> None:
-    click.echo(estimated("m", chat, REQUESTS, beside=output).described())
+def command(chat: ChatOptions) -> None:
+    click.echo(estimate(REQUESTS, chat.of("m"), chat.journal).described())
     if not chat.dry_run:
-        with asker("m", chat, silent, beside=output) as opened:
+        with asker("m", chat, silent) as opened:
             for reply in opened.ask(REQUESTS):
                 click.echo(f"{reply.request.key} {reply.value}")
             click.echo(opened.counts.described(opened.settings))
@@ -59,7 +59,7 @@ def given(monkeypatch):
 def test_without_options_the_settings_are_their_own_defaults(given):
     chat = given()
     assert chat.of("m") == ChatSettings("m", OPENAI)
-    assert (chat.journal, chat.dry_run) == (None, False)
+    assert (chat.journal, chat.dry_run) == (Path("eci.answers.sqlite"), False)
 
 
 def test_every_option_reaches_the_settings(given, monkeypatch):
@@ -69,7 +69,7 @@ def test_every_option_reaches_the_settings(given, monkeypatch):
             "http://h/v1",
             "--key-env",
             "K",
-            "--temperature",
+            "--chat-temperature",
             "1",
             "--max-tokens",
             "9",
@@ -100,18 +100,12 @@ def test_a_price_is_two_numbers(price):
     assert "--price takes IN,OUT, two numbers" in done.output
 
 
-def test_the_journal_lies_beside_the_output(given):
-    assert given().place(Path("a/b.parquet")) == Path("a/b.parquet.answers.sqlite")
-    assert given("--journal", "j").place(Path("a/b.parquet")) == Path("j")
-    assert given().place(None) == Path("eci.answers.sqlite")
-
-
 def test_a_dry_run_asks_nothing_and_the_next_asks_what_it_said(tmp_path):
-    output = tmp_path / "out"
+    journal = tmp_path / "kept.sqlite"
     with ChatServer() as server:
-        arguments = ("--base-url", server.url, "-o", str(output), "--price", "1,1")
+        arguments = ("--base-url", server.url, "--journal", str(journal), "--price", "1,1")
         dry = run(*arguments, "--dry-run")
-        assert (dry.exit_code, server.asked.total(), list(tmp_path.glob("out*"))) == (0, 0, [])
+        assert (dry.exit_code, server.asked.total(), list(tmp_path.iterdir())) == (0, 0, [])
         assert "3 calls" in dry.output
         first, second = run(*arguments), run(*arguments)
         assert server.asked.total() == 3
@@ -120,7 +114,7 @@ def test_a_dry_run_asks_nothing_and_the_next_asks_what_it_said(tmp_path):
         assert {f"row {n} {{'number': {answer_to(f'question {n}')['number']}}}" for n in range(3)} <= set(
             done.output.splitlines()
         )
-        assert f"answers are kept in {output}.answers.sqlite" in done.stderr
+        assert f"answers are kept in {journal}" in done.stderr
     assert "3 answered, 0 known from earlier" in first.output
     assert "0 answered, 3 known from earlier" in second.output
-    assert [path.name for path in tmp_path.glob("out*")] == ["out.answers.sqlite"]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.sqlite"]

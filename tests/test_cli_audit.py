@@ -79,7 +79,7 @@ def test_the_summary_names_issues_checks_and_the_worst_rows(audit, file):
 
 def test_the_result_as_json_and_the_table_as_parquet(audit, file, tmp_path):
     out = tmp_path / "scores.parquet"
-    code, told, err = audit(file(), "--json", "-o", out, "--worst", "2")
+    code, told, err = audit(file(), "--json", "--scores", out, "--worst", "2")
     assert code == 0, err
     result = json.loads(told)
     assert result["schema"] == "eci.audit/1"
@@ -108,7 +108,7 @@ def test_limits_decide_the_exit_code(audit, file):
         (["--fail-on", "empty=2"], "share from 0 to 1"),
         (["--fail-on", "dull=0.1"], "no issue 'dull'"),
         (["--fix", "drop"], "give both"),
-        (["--fixed", "x.jsonl"], "give both"),
+        (["-o", "x.jsonl"], "-o is where --fix and --undo write rows"),
         (["--issue", "empty"], "--fix mends"),
         (["--undo", "log.jsonl"], "--undo takes the log alone"),
     ],
@@ -122,11 +122,11 @@ def test_options_that_do_not_fit_are_a_usage_error(audit, file, arguments, words
 
 def test_refusals_come_before_the_work(audit, file, tmp_path):
     path = file()
-    code, _, err = audit(path, "--fix", "drop", "--fixed", path)
+    code, _, err = audit(path, "--fix", "drop", "-o", path)
     assert (code, "is read from" in err) == (1, True)
-    code, _, err = audit(path, "--fix", "drop", "--fixed", tmp_path / "x.jsonl", "--issue", "dull")
+    code, _, err = audit(path, "--fix", "drop", "-o", tmp_path / "x.jsonl", "--issue", "dull")
     assert (code, "no issue 'dull'" in err) == (1, True)
-    code, _, err = audit(path, "-o", tmp_path / "none" / "t.parquet")
+    code, _, err = audit(path, "--scores", tmp_path / "none" / "t.parquet")
     assert (code, "does not exist" in err) == (1, True)
 
 
@@ -134,7 +134,7 @@ def test_refusals_come_before_the_work(audit, file, tmp_path):
 @pytest.mark.parametrize("action", ["drop", "relabel", "demote"])
 def test_what_a_fix_did_can_be_undone_byte_for_byte(audit, file, tmp_path, action, ending):
     path, clean, back = file(ending), tmp_path / f"clean{ending}", tmp_path / f"back{ending}"
-    code, told, err = audit(path, "--fix", action, "--fixed", clean)
+    code, told, err = audit(path, "--fix", action, "-o", clean)
     assert code == 0, err
     assert "clean" in told.splitlines()[-1]
     assert clean.read_bytes() != path.read_bytes()
@@ -151,8 +151,7 @@ def test_each_action_does_what_it_says(audit, file, tmp_path):
     for action in ("drop", "relabel", "demote"):
         clean = tmp_path / f"{action}.jsonl"
         assert (
-            audit(path, "--fix", action, "--fixed", clean, "--issue", "known_positive", "--issue", "empty")[0]
-            == 0
+            audit(path, "--fix", action, "-o", clean, "--issue", "known_positive", "--issue", "empty")[0] == 0
         )
         made[action] = negatives_of(clean)
     known = before[2][0]
@@ -173,7 +172,7 @@ def test_each_action_does_what_it_says(audit, file, tmp_path):
 
 
 def test_the_log_says_what_was_done_and_why(audit, file, tmp_path):
-    assert audit(file(), "--fix", "drop", "--fixed", tmp_path / "clean.jsonl")[0] == 0
+    assert audit(file(), "--fix", "drop", "-o", tmp_path / "clean.jsonl")[0] == 0
     header, *changes = map(json.loads, (tmp_path / "clean.jsonl.changes.jsonl").read_text().splitlines())
     assert (header["schema"], header["action"], header["fixed"]) == (LOG, "drop", "clean.jsonl")
     first = next(each for each in changes if each["row"] == 0)
@@ -198,9 +197,7 @@ def test_rows_of_several_files_are_mended_as_one_row_a_query(audit, tmp_path):
         lines[0]["neg"][0] = lines[0]["pos"][0]
         (tmp_path / f"{source}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     clean, back = tmp_path / "clean.jsonl", tmp_path / "back.jsonl"
-    code, told, err = audit(
-        tmp_path / "bm25.jsonl", tmp_path / "dense.jsonl", "--fix", "drop", "--fixed", clean
-    )
+    code, told, err = audit(tmp_path / "bm25.jsonl", tmp_path / "dense.jsonl", "--fix", "drop", "-o", clean)
     assert code == 0, err
     assert "rows that ask the same were brought together" in told
     assert len(negatives_of(clean)[0]) == 4
@@ -223,7 +220,7 @@ def test_an_answer_that_two_sources_bring_is_labelled_once(audit, tmp_path):
     )
     path, clean = tmp_path / "rows.jsonl", tmp_path / "clean.jsonl"
     write(from_object(batch_of(rows), ReadOptions(layout="eci")), path, "eci")
-    code, told, err = audit(path, "--fix", "relabel", "--fixed", clean)
+    code, told, err = audit(path, "--fix", "relabel", "-o", clean)
     assert code == 0, err
     positives = [row["positives"] for batch in read([clean]) for row in batch.to_pylist()]
     assert [p["text"] for p in positives[0]].count("an answer") == 1
@@ -234,7 +231,7 @@ def test_an_answer_that_two_sources_bring_is_labelled_once(audit, tmp_path):
 
 def test_a_log_that_does_not_fit_is_refused(audit, file, tmp_path):
     clean, back = tmp_path / "clean.jsonl", tmp_path / "back.jsonl"
-    assert audit(file(), "--fix", "drop", "--fixed", clean)[0] == 0
+    assert audit(file(), "--fix", "drop", "-o", clean)[0] == 0
     log = tmp_path / "clean.jsonl.changes.jsonl"
     lines = clean.read_text().splitlines()
     clean.write_text("\n".join(lines[::-1]) + "\n")
@@ -285,7 +282,7 @@ def test_the_groups_of_a_parquet_file_come_back_too(audit, tmp_path, groups):
         with pq.ParquetWriter(path, ROWS, compression="zstd") as writer:
             writer.write_table(table.slice(0, groups[0]).combine_chunks())
             writer.write_table(table.slice(groups[0]).combine_chunks())
-    assert audit(path, "--fix", "drop", "--fixed", clean, "--issue", "empty")[0] == 0
+    assert audit(path, "--fix", "drop", "-o", clean, "--issue", "empty")[0] == 0
     code, told, err = audit("--undo", f"{clean}.changes.jsonl", "-o", back)
     assert code == 0, err
     assert "byte for byte" in told

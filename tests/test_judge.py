@@ -569,13 +569,13 @@ def test_the_command_asks_once_and_goes_on_where_it_was_stopped(judge, tmp_path)
         assert "no such key" in err
         assert "of 6 calls are kept: the same command again asks the rest" in err
         assert sum(server.asked.values()) == 4
-        code, told, err = judge(server, "--fix", "drop", "--fixed", "clean.jsonl", "--price", "1,1")
+        code, told, err = judge(server, "--fix", "drop", "-o", "clean.jsonl", "--price", "1,1")
         assert code == 0, err
         assert sum(server.asked.values()) == 7
         assert len(server.asked) == 6
         assert "3 of them answered in an earlier run" in told
         assert "3 calls (3 more" in err
-        code, again, _ = judge(server, "--json", "-o", "scores.parquet")
+        code, again, _ = judge(server, "--json", "--scores", "scores.parquet")
         assert sum(server.asked.values()) == 7
     texts = [n["text"] for batch in read(["rows.jsonl"]) for r in batch.to_pylist() for n in r["negatives"]]
     kept = [n["text"] for batch in read(["clean.jsonl"]) for r in batch.to_pylist() for n in r["negatives"]]
@@ -618,7 +618,7 @@ def test_a_dry_run_asks_nothing_and_makes_no_file(judge, tmp_path):
 
 def test_the_judge_has_a_temperature_of_its_own(judge):
     with ChatServer(of_length) as server:
-        code, told, err = judge(server, "--temperature", 0.1, "--judge-temperature", 0.7, "--json")
+        code, told, err = judge(server, "--temperature", 0.1, "--chat-temperature", 0.7, "--json")
         assert code == 0, err
         assert {body["temperature"] for body in server.bodies} == {0.7}
     result = AuditResult.from_json(told)
@@ -643,10 +643,10 @@ def test_a_missing_client_is_told_before_the_work(judge, monkeypatch, tmp_path):
         (["--judge-limit", "3"], "give --judge MODEL"),
         (["--fail-on", "judged_false_negative=0"], "give --judge MODEL"),
         (
-            ["--fix", "drop", "--fixed", "x.jsonl", "--issue", "judged_false_negative"],
+            ["--fix", "drop", "-o", "x.jsonl", "--issue", "judged_false_negative"],
             "give --judge MODEL",
         ),
-        (["--judge", "m", "--dry-run", "-o", "x.parquet"], "nothing to write"),
+        (["--judge", "m", "--dry-run", "--scores", "x.parquet"], "nothing to write"),
         (["--judge", "m", "--price", "cheap"], "--price takes IN,OUT"),
         (["--judge", "m", "--judge-by", "mine"], "'rlhn', 'arhn'"),
     ],

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from eci.association import Measures
     from eci.audit.collecting import Judgements
     from eci.audit.issues import AuditSettings
+    from eci.audit.judging import Judge
     from eci.audit.result import AuditResult
+    from eci.chat.settings import ChatSettings
     from eci.comparison import Comparison
     from eci.datasets import ReadOptions
     from eci.errors import (
         CacheError,
+        ChatError,
         DataError,
         EciError,
         EncoderError,
@@ -48,6 +51,8 @@ _WHERE = {
     "AuditResult": "eci.audit.result",
     "AuditSettings": "eci.audit.issues",
     "CacheError": "eci.errors",
+    "ChatError": "eci.errors",
+    "ChatSettings": "eci.chat.settings",
     "Comparison": "eci.comparison",
     "DataError": "eci.errors",
     "EciError": "eci.errors",
@@ -56,6 +61,7 @@ _WHERE = {
     "Estimate": "eci.results",
     "Evaluation": "eci.validation.evaluation",
     "Experiment": "eci.validation.experiment",
+    "Judge": "eci.audit.judging",
     "JudgedCollection": "eci.validation.judged",
     "Judgements": "eci.audit.collecting",
     "LayoutError": "eci.errors",
@@ -91,6 +97,8 @@ __all__ = [
     "AuditResult",
     "AuditSettings",
     "CacheError",
+    "ChatError",
+    "ChatSettings",
     "Comparison",
     "DataError",
     "EciError",
@@ -99,6 +107,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Experiment",
+    "Judge",
     "JudgedCollection",
     "Judgements",
     "LayoutError",

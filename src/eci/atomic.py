@@ -145,11 +145,12 @@ def _sweep(final: Path) -> None:
     begin = f".{final.name[:150]}."
     for path in final.parent.iterdir():
         found = _LEFT.fullmatch(path.name.removeprefix(begin)) if path.name.startswith(begin) else None
-        if found and found["host"] == _HOST and not _runs(int(found["pid"])):
+        if found and found["host"] == _HOST and not runs(int(found["pid"])):
             remove(path)
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Whether a process of this machine may still run."""
     if os.name == "nt":  # there the signal 0 is no question but Ctrl-C
         return True
     try:

@@ -14,7 +14,7 @@ from eci.types import Flags, Floats
 
 
 def chances(material: Material, seen: Features, usable: Flags) -> tuple[Floats, dict[str, Any]]:
-    """Probabilities, were there as many answers as others, by weights not learned from a negative's own query.
+    """Probabilities as if half were answers, by weights that were not learned from a negative's own query.
 
     Parameters
     ----------

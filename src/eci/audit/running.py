@@ -100,7 +100,7 @@ def audit(
             rows=len(collected.material),
             negatives=len(found.lists.values),
             summary=summary(found),
-            checks=checks(found, merged),
+            checks=checks(found, collected, merged),
             sources=by_source(found, collected),
             worst=texts.found(),
             encoder=getattr(encoder, "describe", dict)(),

@@ -12,6 +12,7 @@ from eci.audit.detecting import Findings
 from eci.audit.issues import ISSUES, OF_ROWS
 from eci.audit.result import Check, IssueCount
 from eci.results import count
+from eci.task import EMPTY
 from eci.types import Flags
 
 # A share of negatives flagged as false beyond which the rows are hardly what they claim to be.
@@ -48,18 +49,21 @@ def by_source(found: Findings, collected: Collected) -> dict[str, dict[str, Any]
     }
 
 
-def checks(found: Findings, merged: bool) -> tuple[Check, ...]:
+def checks(found: Findings, collected: Collected, merged: bool) -> tuple[Check, ...]:
     """The six checks, by name."""
     known = found.flags("identical_to_positive") | found.flags("known_positive")
     ids = "rows that ask the same were brought together" if merged else _told(found.rows("repeated_query_id"))
     repeated = found.rows("repeated_query_id")
+    material = collected.material
+    # An id that a corpus lacks ends the reading; what is there may still say nothing.
+    documents = np.concatenate([material.positives.values, material.negatives.values])
     return (
         Check("unique question ids", not repeated.any(), ids),
         _counted("no known positive among the negatives", known, "negative"),
         _counted("unique negatives per row", found.flags("duplicate_in_row"), "negative"),
         _counted("finite scores", found.flags("non_finite_score"), "score"),
         _counted("enough distinct negatives", found.rows("too_few_negatives"), "row"),
-        Check("the corpus path resolves", True, "every document was found; without its text no row is read"),
+        _counted("the corpus path resolves", (material.digests == EMPTY)[documents], "empty document"),
     )
 
 

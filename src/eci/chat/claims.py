@@ -6,6 +6,8 @@ import os
 import platform
 import secrets
 
+from eci.atomic import runs
+
 # Numbers of processes come again: a claim by the number of this one without this token is of one that died.
 _PROCESS = secrets.token_hex(4)
 
@@ -25,16 +27,4 @@ def lives(owner: str) -> bool:
         return True
     if pid == str(os.getpid()):
         return token == _PROCESS
-    return _runs(int(pid))
-
-
-def _runs(pid: int) -> bool:
-    if os.name == "nt":  # there the signal 0 is no question but Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return runs(int(pid))

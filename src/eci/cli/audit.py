@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eci.cli.chatting import ChatOptions, chat_options
 from eci.cli.command import command_line
+from eci.cli.judging import JudgeOptions, judge_options
 from eci.cli.options import loading_options, reading_options
 
 if TYPE_CHECKING:
-    from eci.audit.judging import Judge
     from eci.audit.result import AuditResult
     from eci.datasets import ReadOptions
     from eci.models.sentence_transformer import ModelOptions
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def _judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add those of `chat_options`, of which two differ here.
-
-    ``--temperature`` is that of the loss, as in other commands. The journal does not lie beside an output: a
-    look at the rows and the fix that follows it have different ones, and would both be paid for.
-    """
-    wrapped: Any = chat_options(command)
-    for option in wrapped.__click_params__:
-        if option.name == "temperature":
-            option.opts = ["--judge-temperature"]
-        if option.name == "journal":
-            option.help = option.help.replace("beside the output", "eci.answers.sqlite")
-    found: Callable[..., Any] = wrapped
-    return found
 
 
 @click.command()
@@ -80,7 +62,6 @@ def _judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--temperature",
-    "tau",
     type=click.FloatRange(0.002, 100),
     default=0.05,
     show_default=True,
@@ -101,24 +82,8 @@ def _judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--worst", type=click.IntRange(0), default=10, show_default=True, help="Rows to show.")
 @loading_options
-@click.option(
-    "--judge",
-    metavar="MODEL",
-    help="Ask this chat model whether the likely false negatives are answers; about nothing else.",
-)
-@click.option(
-    "--judge-by",
-    type=click.Choice(["rlhn", "arhn"]),
-    default="rlhn",
-    show_default=True,
-    help="rlhn: does it answer as well as what is labelled (up to 25 of a query in one call); arhn: does a "
-    "part of it answer (a call each), as well or not.",
-)
-@click.option(
-    "--judge-limit", type=click.IntRange(1), metavar="N", help="Ask about the N most severe pairs alone."
-)
-@_judge_options
-@click.option("-o", "--output", type=_FILE, help="Write every score of every negative as Parquet.")
+@judge_options
+@click.option("--scores", type=_FILE, help="Write every score of every negative as Parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @click.option(
     "--fail-on",
@@ -132,7 +97,12 @@ def _judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["drop", "relabel", "demote"]),
     help="Take flagged negatives out, make answers among them positives, or put them last in their row.",
 )
-@click.option("--fixed", type=_FILE, help="Where the mended rows go; every change goes beside them.")
+@click.option(
+    "-o",
+    "--output",
+    type=_FILE,
+    help="Where the rows go that --fix or --undo makes; changes are kept beside.",
+)
 @click.option(
     "--issue",
     "issues",
@@ -141,7 +111,7 @@ def _judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="What to mend. Repeatable; copies, known and likely answers, repetitions, empty texts if not given: "
     "and where a judge gave a verdict on a likely answer, that counts.",
 )
-@click.option("--undo", "log", type=_FILE, metavar="LOG", help="Write to -o what was there before a --fix.")
+@click.option("--undo", "log", type=_FILE, metavar="LOG", help="Write what was there before a --fix to -o.")
 def audit(
     *,
     files: tuple[str, ...],
@@ -149,7 +119,8 @@ def audit(
     reading: ReadOptions,
     loading: ModelOptions,
     cache: bool,
-    chat: ChatOptions,
+    judge: JudgeOptions,
+    scores: Path | None,
     output: Path | None,
     as_json: bool,
     fail_on: tuple[str, ...],
@@ -166,9 +137,9 @@ def audit(
 
     \b
     Examples:
-      eci audit train.jsonl --qrels qrels/train.tsv -o scores.parquet
+      eci audit train.jsonl --qrels qrels/train.tsv --scores scores.parquet
       eci audit train.jsonl --fail-on known_positive=0 --fail-on duplicate_in_row=0.01
-      eci audit train.jsonl --fix drop --fixed clean.parquet
+      eci audit train.jsonl --fix drop -o clean.parquet
       eci audit train.jsonl --judge gpt-4o-mini --price 0.15,0.6 --dry-run
       eci audit train.jsonl --judge qwen3 --base-url http://localhost:11434/v1 --judge-limit 200
       eci audit --undo clean.parquet.changes.jsonl -o train.parquet
@@ -176,24 +147,20 @@ def audit(
     from eci.audit.verdicts import described
 
     if log is not None:
-        _undo(files, log, output)
+        _undo((*files, *([scores] if scores else [])), log, output)
         return
-    if not files:
-        raise click.UsageError("Name the rows to audit: FILE...")
-    if (options["action"] is None) != (options["fixed"] is None):
-        raise click.UsageError("--fix says what to do and --fixed where to write: give both.")
-    if options["issues"] and options["action"] is None:
-        raise click.UsageError("--issue says what --fix mends: give that too.")
     limits = _limits(fail_on)
-    _refuse_unjudged(chat, output, limits, options)
-    options |= {"chat": chat, "output": output}
-    result, mended = _audited(files, encoder, reading, (loading, cache), options)
+    _refuse(files, judge, scores, limits, {"output": output, **options})
+    result, mended = _audited(
+        files, (encoder, loading, cache), reading, judge, {"scores": scores, "output": output, **options}
+    )
     if as_json:
         click.echo(result.to_json())
-    elif chat.dry_run:
+    elif judge.dry_run:
         click.echo(described(result.data["judge"]))
     else:
-        click.echo("\n\n".join([result.described(), *([mended] if mended else [])]))
+        written = [f"{scores}: every score of every negative"] if scores else []
+        click.echo("\n\n".join([result.described(), *written, *mended]))
     exceeded = result.exceeded(limits)
     for told in exceeded:
         click.echo(f"Failed: {told}", err=True)
@@ -201,13 +168,42 @@ def audit(
         sys.exit(1)
 
 
+def _refuse(
+    files: tuple[str, ...],
+    judge: JudgeOptions,
+    scores: Path | None,
+    limits: dict[str, float],
+    options: dict[str, Any],
+) -> None:
+    """Raise a `UsageError` for options that say nothing together."""
+    action, output, issues = options["action"], options["output"], options["issues"]
+    if not files:
+        raise click.UsageError("Name the rows to audit: FILE...")
+    if action is not None and output is None:
+        raise click.UsageError("--fix says what to do and -o where to write: give both.")
+    if action is None and output is not None:
+        raise click.UsageError(
+            "-o is where --fix and --undo write rows: give one of them. --scores writes the scores, "
+            "--json prints the result."
+        )
+    if issues and action is None:
+        raise click.UsageError("--issue says what --fix mends: give that too.")
+    named = "judged_false_negative" in (*limits, *issues)
+    if judge.model is None and (named or judge.dry_run or judge.limit):
+        raise click.UsageError(
+            "--dry-run, --judge-limit and judged_false_negative need a judge: give --judge MODEL."
+        )
+    if judge.dry_run and (scores or limits or action):
+        raise click.UsageError("--dry-run asks nothing, so there is nothing to write, mend or fail on yet.")
+
+
 def _audited(
     files: tuple[str, ...],
-    encoder: str,
+    model: tuple[str, ModelOptions, bool],
     reading: ReadOptions,
-    models: tuple[ModelOptions, bool],
+    judge: JudgeOptions,
     options: dict[str, Any],
-) -> tuple[AuditResult, str]:
+) -> tuple[AuditResult, list[str]]:
     """The result, and what a fix did, in words."""
     from eci.audit.collecting import Judgements
     from eci.audit.fixing import fix, refuse_fix
@@ -217,60 +213,26 @@ def _audited(
     from eci.datasets import read
     from eci.models.loading import prepared_encoder
 
-    names = ("false_negative", "near_copy", "min_negatives", "max_uses", "worst")
-    settings = AuditSettings(temperature=options["tau"], **{name: options[name] for name in names})
-    action, fixed, issues = options["action"], options["fixed"], options["issues"]
+    names = ("false_negative", "near_copy", "temperature", "min_negatives", "max_uses", "worst")
+    settings = AuditSettings(**{name: options[name] for name in names})
+    action, output, issues = options["action"], options["output"], options["issues"]
     rows = read(files, reading)
     if action is not None:
-        refuse_fix(rows, fixed, action, issues)
+        refuse_fix(rows, output, action, issues)
     known = Judgements.read(*(options[name] for name in ("qrels", "test_qrels", "test_queries")))
     with ExitStack() as stack:
         progress = stack.enter_context(StderrProgress())
-        judge = stack.enter_context(_judge(options))
-        model = stack.enter_context(prepared_encoder(encoder, models[0], models[1], progress))
+        asked = stack.enter_context(judge.opened())
+        ready = stack.enter_context(prepared_encoder(*model, progress))
         result = run(
-            rows, model, settings, known=known, table=options["output"], judge=judge, progress=progress
+            rows, ready, settings, known=known, table=options["scores"], judge=asked, progress=progress
         )
         result.settings["command"] = command_line()
         if action is None or result.findings is None:
-            return result, ""
-        done = fix(rows, result.findings, fixed, action, issues)
+            return result, []
+        done = fix(rows, result.findings, output, action, issues)
     result.data["fix"] = done.to_dict()
-    return result, f"{fixed}: {done.told()}"
-
-
-@contextmanager
-def _judge(options: dict[str, Any]) -> Iterator[Judge | None]:
-    """Who is asked; where the model cannot be, that is told before the work."""
-    from eci.audit.judging import Judge
-    from eci.chat.endpoint import Endpoint
-    from eci.cli.chatting import asker
-    from eci.types import silent
-
-    model, chat = options["judge"], options["chat"]
-    if model is None:
-        yield None
-        return
-    given, journal = chat.of(model), chat.place(None)
-    how = {"by": options["judge_by"], "limit": options["judge_limit"], "journal": journal}
-    if chat.dry_run:
-        yield Judge(None, given, **how)
-        return
-    Endpoint(given).close()
-    with asker(model, chat, silent) as opened:
-        yield Judge(opened, given, **how)
-
-
-def _refuse_unjudged(
-    chat: ChatOptions, output: Path | None, limits: dict[str, float], options: dict[str, Any]
-) -> None:
-    named = "judged_false_negative" in (*limits, *options["issues"])
-    if options["judge"] is None and (named or chat.dry_run or options["judge_limit"]):
-        raise click.UsageError(
-            "--dry-run, --judge-limit and judged_false_negative need a judge: give --judge MODEL."
-        )
-    if chat.dry_run and (output or limits or options["action"]):
-        raise click.UsageError("--dry-run asks nothing, so there is nothing to write, mend or fail on yet.")
+    return result, [f"{output}: {done.told()}"]
 
 
 def _limits(fail_on: tuple[str, ...]) -> dict[str, float]:
@@ -290,11 +252,11 @@ def _limits(fail_on: tuple[str, ...]) -> dict[str, float]:
     return limits
 
 
-def _undo(files: tuple[str, ...], log: Path, output: Path | None) -> None:
+def _undo(given: tuple[str | Path, ...], log: Path, output: Path | None) -> None:
     from eci.audit.undoing import undo
     from eci.results import count
 
-    if files or output is None:
+    if given or output is None:
         raise click.UsageError("--undo takes the log alone, and -o for the rows as they were.")
     done = undo(log, output)
     same = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,6 @@ import click
 
 if TYPE_CHECKING:
     from eci.chat.asking import ChatAsker
-    from eci.chat.counting import Estimate
-    from eci.chat.messages import ChatRequest
     from eci.chat.settings import ChatSettings
     from eci.types import Progress
 
@@ -27,12 +25,12 @@ class ChatOptions:
     ----------
     settings : dict
         Of `eci.chat.settings.ChatSettings`.
-    journal : Path, optional
+    journal : Path
     dry_run : bool
     """
 
     settings: dict[str, Any]
-    journal: Path | None
+    journal: Path
     dry_run: bool
 
     def of(self, model: str) -> ChatSettings:
@@ -41,24 +39,15 @@ class ChatOptions:
 
         return ChatSettings(model, **self.settings)
 
-    def place(self, beside: Path | None) -> Path:
-        """Where the journal lies: as given, beside an output, or in the current folder."""
-        if self.journal is not None:
-            return self.journal
-        return (
-            Path("eci.answers.sqlite")
-            if beside is None
-            else beside.with_name(f"{beside.name}.answers.sqlite")
-        )
-
 
 def chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for chat models; the command gets them as ``chat``, a `ChatOptions`."""
 
     @functools.wraps(command)
-    def with_chat(*args: Any, journal: Path | None, dry_run: bool, price: str | None, **options: Any) -> Any:
+    def with_chat(*args: Any, journal: Path, dry_run: bool, price: str | None, **options: Any) -> Any:
         settings = {name: options.pop(name) for name in _SETTINGS}
-        chat = ChatOptions({**settings, "price": _price(price)}, journal, dry_run)
+        settings |= {"temperature": options.pop("chat_temperature"), "price": _price(price)}
+        chat = ChatOptions(settings, journal, dry_run)
         return command(*args, chat=chat, **options)
 
     wrapped: Callable[..., Any] = with_chat
@@ -68,9 +57,7 @@ def chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def asker(
-    model: str, chat: ChatOptions, progress: Progress, *, beside: Path | None = None
-) -> Iterator[ChatAsker]:
+def asker(model: str, chat: ChatOptions, progress: Progress) -> Iterator[ChatAsker]:
     """What asks a model and keeps its answers; stderr is told where they are kept.
 
     Parameters
@@ -78,17 +65,15 @@ def asker(
     model : str
     chat : ChatOptions
     progress : Progress
-    beside : Path, optional
-        The output that the journal goes beside, unless it was told a place of its own.
     """
     from eci.chat.asking import ChatAsker
     from eci.chat.journal import Journal
 
-    settings, path = chat.of(model), chat.place(beside)
+    settings = chat.of(model)
     # A claim is renewed before every attempt; more than one attempt and the wait after it is a dead one.
-    journal = Journal(path, stale_after=4 * settings.timeout + 240)
+    journal = Journal(chat.journal, stale_after=4 * settings.timeout + 240)
     try:
-        click.echo(f"answers are kept in {path}", err=True)
+        click.echo(f"answers are kept in {chat.journal}", err=True)
         opened = ChatAsker(settings, journal, progress=progress)
         try:
             yield opened
@@ -96,15 +81,6 @@ def asker(
             opened.close()
     finally:
         journal.close()
-
-
-def estimated(
-    model: str, chat: ChatOptions, requests: Iterable[ChatRequest], *, beside: Path | None = None
-) -> Estimate:
-    """What asking would take, for ``--dry-run`` and to be told before; asks nothing, and makes no file."""
-    from eci.chat.counting import estimate
-
-    return estimate(requests, chat.of(model), chat.place(beside))
 
 
 def _price(text: str | None) -> tuple[float, float] | None:
@@ -117,17 +93,7 @@ def _price(text: str | None) -> tuple[float, float] | None:
     return prompts, answers
 
 
-_SETTINGS = (
-    "base_url",
-    "key_env",
-    "temperature",
-    "max_tokens",
-    "concurrency",
-    "rpm",
-    "tpm",
-    "timeout",
-    "retry_failed",
-)
+_SETTINGS = ("base_url", "key_env", "max_tokens", "concurrency", "rpm", "tpm", "timeout", "retry_failed")
 _CHAT = (
     click.option(
         "--base-url",
@@ -145,8 +111,7 @@ _CHAT = (
         help="Environment variable that holds the key; most local endpoints need none.",
     ),
     click.option(
-        "--temperature",
-        "temperature",
+        "--chat-temperature",
         type=click.FloatRange(0, 2),
         default=0.0,
         show_default=True,
@@ -184,8 +149,10 @@ _CHAT = (
     click.option(
         "--journal",
         type=click.Path(dir_okay=False, path_type=Path),
+        default="eci.answers.sqlite",
+        show_default=True,
         metavar="FILE",
-        help="Where answers are kept; what is in it is not asked again.  [default: beside the output]",
+        help="Where answers are kept; what is in it is not asked or paid for again.",
     ),
     click.option(
         "--retry-failed", is_flag=True, help="Ask again what an earlier run got no usable answer for."

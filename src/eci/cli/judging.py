@@ -1,0 +1,99 @@
+"""Options of a judge, and what they give."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eci.cli.chatting import ChatOptions, chat_options
+
+if TYPE_CHECKING:
+    from eci.audit.judging import Judge
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """What was given on the command line.
+
+    Parameters
+    ----------
+    model : str, optional
+        Nobody is asked without one.
+    by : str
+    limit : int, optional
+    chat : ChatOptions
+    """
+
+    model: str | None
+    by: str
+    limit: int | None
+    chat: ChatOptions
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether it is only told what would be asked."""
+        return self.chat.dry_run
+
+    @contextmanager
+    def opened(self) -> Iterator[Judge | None]:
+        """Who is asked; where the model cannot be, that is told before the work."""
+        from eci.audit.judging import Judge
+        from eci.chat.endpoint import Endpoint
+        from eci.cli.chatting import asker
+        from eci.types import silent
+
+        if self.model is None:
+            yield None
+            return
+        settings, how = self.chat.of(self.model), (self.by, self.limit, self.chat.journal)
+        if self.dry_run:
+            yield Judge(None, settings, *how)
+            return
+        Endpoint(settings).close()
+        with asker(self.model, self.chat, silent) as opened:
+            yield Judge(opened, settings, *how)
+
+
+def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a judge; the command gets them as ``judge``, `JudgeOptions`."""
+
+    @functools.wraps(command)
+    def with_judge(
+        *args: Any,
+        judge: str | None,
+        judge_by: str,
+        judge_limit: int | None,
+        chat: ChatOptions,
+        **options: Any,
+    ) -> Any:
+        return command(*args, judge=JudgeOptions(judge, judge_by, judge_limit, chat), **options)
+
+    wrapped: Callable[..., Any] = chat_options(with_judge)
+    for option in reversed(_JUDGE):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+_JUDGE = (
+    click.option(
+        "--judge",
+        metavar="MODEL",
+        help="Ask this chat model whether the likely false negatives are answers; about nothing else.",
+    ),
+    click.option(
+        "--judge-by",
+        type=click.Choice(["rlhn", "arhn"]),
+        default="rlhn",
+        show_default=True,
+        help="rlhn: does it answer as well as what is labelled (up to 25 of a query in one call); arhn: does "
+        "a part of it answer (a call each), as well or not.",
+    ),
+    click.option(
+        "--judge-limit", type=click.IntRange(1), metavar="N", help="Ask about the N most severe pairs alone."
+    ),
+)
