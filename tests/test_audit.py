@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eci.audit.collecting import Collector, Judgements
 from eci.audit.combination import fit, folds, stand_ins
-from eci.audit.detecting import findings
+from eci.audit.detecting import _by_similarity, findings
 from eci.audit.features import NAMES, features
 from eci.audit.issues import DETECTORS, FAULTS, ISSUES, OF_ROWS, AuditSettings
 from eci.audit.material import Candidates, Material, rank_within
@@ -21,8 +21,8 @@ from eci.audit.result import AuditResult
 from eci.audit.running import audit
 from eci.audit.store import Texts, VectorFile
 from eci.audit.wording import likeness, shared_words
-from eci.datasets import ReadOptions, from_object
-from eci.errors import DataError, EciError
+from eci.datasets import ReadOptions, from_object, read
+from eci.errors import DataError, EciError, OutputError
 from eci.examples import ROWS
 from eci.models.hashing import HashingEncoder
 from eci.ragged import Ragged
@@ -38,7 +38,8 @@ def ragged(rows):
 
 def random_material(seed, rows=12, documents=30, dimension=8, most=7):
     rng = np.random.default_rng(seed)
-    positives = [rng.choice(documents, rng.integers(1, 4), replace=False) for _ in range(rows)]
+    # Now and then a row has a positive twice.
+    positives = [rng.choice(documents, rng.integers(1, 4), replace=seed % 2 == 1) for _ in range(rows)]
     negatives = [rng.choice(documents, rng.integers(0, most), replace=False) for _ in range(rows)]
     return Material(
         normalise(rng.standard_normal((rows, dimension))),
@@ -60,7 +61,7 @@ def naive(material, row, document):
     q, vectors = material.queries[row].astype(float), material.documents.astype(float)
     own, others = list(dict.fromkeys(material.positives[row])), list(dict.fromkeys(material.negatives[row]))
     s = q @ vectors[document]
-    best, mean = max(q @ vectors[p] for p in own), np.mean([q @ vectors[p] for p in material.positives[row]])
+    best, mean = max(q @ vectors[p] for p in own), np.mean([q @ vectors[p] for p in own])
     rank = 1 + sum(q @ vectors[n] > s for n in others)
     near = max(own, key=lambda p: vectors[document] @ vectors[p])
     close = vectors[document] @ vectors[near]
@@ -68,10 +69,12 @@ def naive(material, row, document):
     sees = 1 + sum(vectors[n] @ vectors[document] > close for n in others if n != document)
     away = [r for r in range(len(material)) if material.group[r] != material.group[row]]
     asking = max((q @ material.queries[r] for r in away if document in material.positives[r]), default=0.0)
-    labelled = sum(document in material.positives[r] for r in range(len(material)) if r != row)
-    negative = sum(document in material.negatives[r] for r in range(len(material)) if r != row)
+    labelled, negative = (
+        len({int(material.group[r]) for r in away if document in lists[r]})
+        for lists in (material.positives, material.negatives)
+    )
     values = [s, s - best, s - mean, -np.log(rank / len(others)), close]
-    values += [np.mean([vectors[document] @ vectors[p] for p in material.positives[row]])]
+    values += [np.mean([vectors[document] @ vectors[p] for p in own])]
     return [*values, -np.log(seen_by), -np.log(sees), asking, np.log1p(labelled), np.log1p(negative)]
 
 
@@ -283,6 +286,117 @@ def test_scores_of_a_teacher_count_where_it_scored_the_positives_too():
     assert of(rows)["teacher_above_positive"] == [(0, 0)]
 
 
+def test_scores_of_several_scorers_are_not_compared():
+    def scored(query, scorers):
+        records = [
+            {"source": source, "text": f"{query} {source} {name}", "score": 2.0, "scorer": name}
+            for source, name in scorers
+        ]
+        return {"query": query, "positives": [{"text": query, "score": 1.0}], "negatives": records}
+
+    rows = [
+        scored("a b", [("s", "bm25"), ("s", "ce")]),
+        scored("c d", [("s", "ce"), ("t", "ce")]),
+        scored("e f", [("s", None), ("t", None)]),
+        scored("g h", [("s", None), ("s", None)]),
+        scored("i j", [("s", "ce"), ("t", "bm25")]),
+    ]
+    # What has no score is nobody's.
+    rows[1]["negatives"].append({"source": "t", "text": "c d else", "scorer": "bm25"})
+    found = of(rows)["teacher_above_positive"]
+    assert sorted(found) == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    table = pa.Table.from_pylist(rows, schema=ROWS)
+    told = audited(table, reading=ReadOptions(layout="eci")).warnings
+    assert any(text.startswith("teacher_above_positive leaves out 3 rows") for text in told)
+
+
+def test_neighbours_are_flagged_where_each_is_the_others_nearest_and_only_there():
+    material = random_material(2, rows=30)
+    seen = features(material, whole(material))
+    assert {1, 2} <= set(seen.reciprocal.tolist())
+    empty = np.zeros(len(seen.reciprocal), dtype=np.bool_)
+    score = _by_similarity(seen, material, empty)["reciprocal_neighbours"]
+    enough = material.negatives.lengths[material.negatives.rows] >= 3
+    assert ((score <= 0.5) == (enough & (seen.reciprocal == 1))).all()
+    assert (np.diff(score[enough][np.argsort(seen.reciprocal[enough], kind="stable")]) >= 0).all()
+    assert (score[~enough] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("query", "positive", "negative"),
+    [("a b", "", "hello world"), ("", "a b c", "d e f"), ("a b", "p", ""), ("a b", "", "")],
+)
+def test_rows_that_begin_with_empty_texts(query, positive, negative, tmp_path):
+    rows = [row(query, [negative], positives=[positive]), row("c d", ["later one"], positives=["later"])]
+    for size in (1, 2):
+        table = pa.Table.from_pylist(rows, schema=ROWS)
+        found = audited(table, reading=ReadOptions(layout="eci", batch_rows=size))
+        assert found.negatives == 2
+        assert (0 in found.flagged("empty")[0]) == (negative == "")
+    alone = audited(pa.Table.from_pylist(rows[:1], schema=ROWS), reading=ReadOptions(layout="eci"))
+    assert alone.rows == 1
+
+
+def test_where_nothing_has_text_there_is_nothing_to_compare():
+    with pytest.raises(DataError, match="no query and no document of the rows has text"):
+        of([row("", [""], positives=[" "])])
+
+
+def test_zeros_of_a_file_wait_until_their_length_is_known(tmp_path):
+    with contextlib.closing(VectorFile(tmp_path / "v")) as file:
+        file.add_zeros(2)
+        assert file.table().shape == (2, 0)
+        file.add(np.ones((1, 3), dtype=np.float32))
+        file.add_zeros(1)
+        np.testing.assert_array_equal(file.table(), [[0] * 3, [0] * 3, [1] * 3, [0] * 3])
+
+
+def test_rows_that_ask_the_same_and_positives_that_come_twice_count_once():
+    """Labels of a query's own rows are no sign, however many rows there are."""
+    rows = make_rows(160, {"s": 12})
+    rng = np.random.default_rng(0)
+    for each in rows:
+        text = each["positives"][0]["text"]
+        each["positives"].append({"text": f"{text} again"})
+        # An answer that nobody labelled, on some rows.
+        if rng.random() < 0.5:
+            each["negatives"][0]["text"] = f"{text} once more"
+
+    def split(parts, times=1):
+        return [
+            {**each, "positives": each["positives"] * times, "negatives": each["negatives"][part::parts]}
+            for each in rows
+            for part in range(parts)
+        ]
+
+    def chances(made):
+        table = pa.Table.from_pylist(made, schema=ROWS)
+        found = audited(table, reading=ReadOptions(layout="eci"))
+        texts = [(each["query_id"], n["text"]) for each in made for n in each["negatives"]]
+        scores = found.findings.scores["likely_false_negative"]
+        return found.data["learned"], dict(zip(texts, scores.tolist(), strict=True))
+
+    learned, once = chances(split(1))
+    same, twice = chances(split(1, times=2))
+    assert twice == once
+    assert same == learned
+    assert learned["stand_ins"] > 100
+    apart, halves = chances(split(2))
+    assert 100 < apart["stand_ins"] <= 160
+    for name in ("labelled elsewhere", "negative elsewhere"):
+        assert apart["weights"][name] == pytest.approx(learned["weights"][name], abs=0.3)
+    keys = sorted(once)
+    hidden = np.array([text.endswith("once more") for _, text in keys])
+    whole_rows, half_rows = (np.array([found[key] for key in keys]) for found in (once, halves))
+    # The scores tell answers from others as well as before.
+    for scores in (whole_rows, half_rows):
+        below = (scores[hidden][:, None] < scores[~hidden]).mean()
+        assert below > 0.95
+    alone = chances(split(2)[:180])[0]
+    assert alone["from"] == "other collections"
+    assert alone["stand_ins"] <= 90
+
+
 def test_reuse_is_counted_in_rows_and_bounded():
     rows = [row(f"query {n}", ["popular", "popular", f"rare {n}"]) for n in range(5)]
     assert of(rows, options=AuditSettings(max_uses=5))["reused"] == []
@@ -418,6 +532,19 @@ def test_the_table_has_a_line_for_each_negative_and_for_a_row_without(tmp_path):
         scores = np.array([r[f"{issue}_score"] for r in table])
         assert ((scores >= 0) & (scores <= 1)).all()
         assert ((scores <= 0.5) == [r[f"is_{issue}"] for r in table]).all()
+
+
+def test_a_table_does_not_replace_what_is_read(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(make_rows(3), schema=ROWS), path)
+    before = path.read_bytes()
+    (tmp_path / "link.parquet").symlink_to(path)
+    encoder = CountingEncoder()
+    for table in (path, tmp_path / "link.parquet"):
+        with pytest.raises(OutputError, match="is read from"):
+            audit(read([path]), encoder, table=table)
+    assert path.read_bytes() == before
+    assert encoder.seen == []
 
 
 def test_rows_with_second_positives_teach_the_weights():

@@ -14,7 +14,8 @@ from dataclasses import replace
 import pytest
 
 from eci.chat import claims
-from eci.chat.journal import Entry, Journal, Status
+from eci.chat.entries import Anew, Entry, Status
+from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
 from eci.errors import ChatError, OutputError
 
@@ -110,11 +111,53 @@ def test_an_old_claim_is_taken_over(tmp_path):
     second.close()
 
 
+def test_a_claim_that_is_renewed_is_not_old(tmp_path):
+    first, second = (Journal(tmp_path / "j.sqlite", stale_after=100) for _ in range(2))
+    claim(first)
+    claim(second, b"e")
+    first._connection.execute("UPDATE answers SET since = since - 101")
+    first.renew()
+    assert claim(second).held
+    assert not claim(first, b"e").held
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("state", ["asked", "open", "failed"])
+def test_who_lost_a_claim_writes_over_nothing(tmp_path, state):
+    slow, quick = (Journal(tmp_path / "j.sqlite", stale_after=100) for _ in range(2))
+    mine = claim(slow)
+    slow._connection.execute("UPDATE answers SET since = since - 101")
+    theirs = claim(quick)
+    assert not slow.keep(b"d", replace(mine, state=state, error="timeout", attempts=1))
+    assert slow.find(b"d").held
+    # An answer is worth more than a claim.
+    assert slow.keep(b"d", replace(mine, state="answered", value={"x": 1}))
+    assert not quick.keep(b"d", replace(theirs, state=state, attempts=1))
+    assert not quick.keep(b"d", replace(theirs, state="answered", value={"x": 2}))
+    slow.release()
+    quick.release()
+    assert (quick.find(b"d").state, quick.find(b"d").value) == ("answered", {"x": 1})
+    slow.close()
+    quick.close()
+
+
+def test_what_was_cut_off_is_asked_anew_with_more_tokens_alone(journal):
+    journal.keep(b"d", replace(claim(journal), state="failed", texts=("{",), cut_at=100))
+    journal.keep(b"e", replace(claim(journal, b"e"), state="failed", texts=("no",), refused=True))
+    for anew in (Anew(), Anew(max_tokens=100)):
+        assert claim(journal, anew=anew).state == "failed"
+    assert claim(journal, b"e", anew=Anew(max_tokens=10**6)).refused
+    again = claim(journal, anew=Anew(max_tokens=101))
+    assert (again.state, again.texts, again.cut_at) == ("asked", (), None)
+    assert claim(journal, b"e", anew=Anew(time.time() + 60)).refused is False
+
+
 def test_what_failed_for_good_is_asked_again_only_where_wanted(journal):
     journal.keep(b"d", replace(claim(journal), state="failed", texts=("no",), error="why", prompt_tokens=9))
     assert claim(journal).state == "failed"
-    assert claim(journal, failed_before=time.time() - 60).state == "failed"
-    again = claim(journal, failed_before=time.time() + 60)
+    assert claim(journal, anew=Anew(time.time() - 60)).state == "failed"
+    again = claim(journal, anew=Anew(time.time() + 60))
     assert again == Entry("asked", prompt_tokens=9, ended=again.ended)
 
 
@@ -137,7 +180,7 @@ def foreign(path):
 def newer(path):
     Journal(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
 
 
@@ -154,7 +197,7 @@ def cut(path):
     [
         (damaged, "damaged or no journal"),
         (foreign, "is a database, but no journal of answers"),
-        (newer, "is a journal of version 2; this eci reads version 1"),
+        (newer, "is a journal of version 3; this eci reads version 2"),
         (cut, "damaged"),
     ],
 )

@@ -13,6 +13,7 @@ from eci.chat.counting import estimate
 from eci.chat.messages import ChatRequest
 from eci.chat.settings import OPENAI, ChatSettings
 from eci.cli.chatting import ChatOptions, asker, chat_options
+from eci.errors import OutputError
 from eci.types import silent
 
 SCHEMA = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
@@ -91,6 +92,22 @@ def test_every_option_reaches_the_settings(given, monkeypatch):
     assert (chat.journal, chat.dry_run) == (Path("j"), True)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere/v1")
     assert given().of("m").base_url == "http://elsewhere/v1"
+
+
+def test_a_model_may_take_no_temperature(given):
+    assert given("--chat-temperature", "none").of("m").temperature is None
+    assert given("--chat-temperature", "0.5").of("m").temperature == 0.5
+    for wrong in ("3", "warm"):
+        assert "--chat-temperature" in run("--chat-temperature", wrong, "--dry-run").output
+
+
+def test_a_dry_run_sees_what_the_run_would_stumble_over(tmp_path):
+    missing = run("--journal", str(tmp_path / "none" / "j.sqlite"), "--dry-run")
+    assert isinstance(missing.exception, OutputError)
+    (tmp_path / "empty.sqlite").touch()
+    done = run("--journal", str(tmp_path / "empty.sqlite"), "--dry-run")
+    assert (done.exit_code, (tmp_path / "empty.sqlite").stat().st_size) == (0, 0)
+    assert "3 calls" in done.output
 
 
 @pytest.mark.parametrize("price", ["3", "1,2,3", "a,b", ""])

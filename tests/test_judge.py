@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 
@@ -16,7 +17,7 @@ from chat_server import ChatServer, completion
 from eci.audit.fixing import fix
 from eci.audit.flagged import LABELLED, Flagged, FlaggedTexts, calls, nearest_labelled
 from eci.audit.issues import AuditSettings
-from eci.audit.judging import Judge
+from eci.audit.judging import Judge, refuse_unanswered
 from eci.audit.material import Material
 from eci.audit.prompts import WAYS, Question, read_snippet, read_verdicts
 from eci.audit.result import AuditResult
@@ -215,7 +216,7 @@ def test_what_an_answer_leaves_out_or_makes_up_is_told_and_not_guessed():
 def test_a_snippet_counts_where_the_passage_has_it():
     snippets = {
         "Red foxes\n live in the  NORTH.": "red foxes live in the north",
-        "Straße und Weg": "STRASSE UND",
+        "Straße und Weg und Ziel": "STRASSE UND weg",
         "one": "",
         "two": "  ",
         "three": "made up",
@@ -298,7 +299,34 @@ def test_any_part_of_a_passage_is_in_it(passage, data):
     start = data.draw(st.integers(0, len(passage)))
     part = passage[start : data.draw(st.integers(start, len(passage)))]
     found = read_snippet({"snippet": part}, Question("q", (), (passage,)))
-    assert found.verdicts[0].word == ("answer" if part.split() else "no answer")
+    long = len(part.split()) >= 3 or len(" ".join(part.split())) >= 20 or part == passage
+    if not part.split():
+        assert found.verdicts[0].word == "no answer"
+    elif long:
+        assert found.verdicts[0].word == "answer"
+    else:
+        assert found.verdicts or found.missing == {0: "the snippet is too short to tell"}
+
+
+@pytest.mark.parametrize(
+    ("snippet", "passage", "said"),
+    [
+        ("the", "The cat is a cat.", None),
+        (".", "The cat is a cat.", None),
+        ("is a", "The cat is a cat.", None),
+        ("is a cat", "The cat is a cat.", "answer"),
+        ("cat", "Cat", "answer"),
+        ("antidisestablishment", "Long: antidisestablishment.", "answer"),
+        ("赤狐住在北方的森林里和山上还有草原", "北。赤狐住在北方的森林里和山上还有草原。", "answer"),
+        ("赤狐", "赤狐住在北方。", None),
+    ],
+)
+def test_a_snippet_that_is_in_every_text_says_nothing(snippet, passage, said):
+    found = read_snippet({"snippet": snippet}, Question("q", (), (passage,)))
+    if said is None:
+        assert found.missing == {0: "the snippet is too short to tell"}
+    else:
+        assert found.verdicts[0].word == said
 
 
 @pytest.mark.parametrize("by", list(WAYS))
@@ -333,19 +361,49 @@ def test_a_limit_takes_the_most_severe_pairs_and_a_larger_one_asks_these_first()
     found, asker = audited(rows, verdicts("worse"), limit=40)
     asked = [(told["question"], each["text"]) for told in asker.asked for each in told["documents"]]
     assert len(asked) == 40
-    assert max(severity[pair] for pair in asked) <= sorted(severity.values())[39]
+    assert max(severity[pair] for pair in asked) <= sorted(severity.values())[39] + 1e-4
     assert found.data["judge"]["pairs"] - found.data["judge"]["asked"] == len(severity) - 40
     assert "less severe pairs not asked" in found.described()
     for told in all_asked.asked:
         own = [severity[told["question"], each["text"]] for each in told["documents"]]
         assert len(own) <= 25
-        assert own == sorted(own)
-    first = {
-        told["question"]: [each["text"] for each in told["documents"]] for told in reversed(all_asked.asked)
-    }
+    calls_of: dict[str, list[list[str]]] = {}
+    for told in all_asked.asked:
+        calls_of.setdefault(told["question"], []).append([each["text"] for each in told["documents"]])
     for told in asker.asked:
         part = [each["text"] for each in told["documents"]]
-        assert first[told["question"]][: len(part)] == part
+        # In the order of a larger call, without what is less severe.
+        assert any([text for text in one if text in part] == part for one in calls_of[told["question"]])
+
+
+def test_rounding_of_the_vectors_changes_no_prompt():
+    class Noisy(HashingEncoder):
+        def __init__(self):
+            super().__init__()
+            self.noise = np.random.default_rng(0)
+
+        def encode_query(self, texts):
+            return self.noisy(super().encode_query(texts))
+
+        def encode_document(self, texts):
+            return self.noisy(super().encode_document(texts))
+
+        def noisy(self, vectors):
+            return (vectors + 1e-7 * self.noise.standard_normal(vectors.shape)).astype(np.float32)
+
+    rows = make_rows(30, {"a": 12, "b": 12})
+    for number, each in enumerate(rows):
+        each["positives"] += [{"text": f"{each['query']} {word}"} for word in range(number % 5)]
+    # As near as each other, and more than fit into one call.
+    alike = [" ".join(words) for words in itertools.islice(itertools.permutations("abcdef"), 40)]
+    rows.append(row("a query of its own", alike))
+    made = []
+    for encoder in (HashingEncoder(), Noisy()):
+        asker = Scripted(verdicts("worse"))
+        audit(rows_of(rows), encoder, ALL, judge=Judge(asker, CHAT))
+        made.append({each.messages for each in asker.requests})
+    assert len(made[0]) == 30 + 2
+    assert made[0] == made[1]
 
 
 @settings(max_examples=50, deadline=None)
@@ -356,20 +414,28 @@ def test_a_limit_takes_the_most_severe_pairs_and_a_larger_one_asks_these_first()
 def test_calls_hold_pairs_of_one_query_that_fit(drawn, most):
     queries = np.array([query for query, _ in drawn], dtype=np.int64)
     size = len(drawn)
-    pairs = Flagged(queries, np.arange(size), Ragged.from_lengths(np.arange(size), [1] * size), size)
-    texts = FlaggedTexts({}, {at: "x" * length for at, (_, length) in enumerate(drawn)}, {}, 0)
+    digests = np.arange(size) * 7919 % 101
+    members = Ragged.from_lengths(np.arange(size), [1] * size)
+    pairs = Flagged(queries, np.arange(size), digests, members, size)
+    labelled = {query: ("y" * 3_000,) * query for query in range(6)}
+    documents = {at: "x" * length for at, (_, length) in enumerate(drawn)}
+    texts = FlaggedTexts({}, documents, labelled, 0, 0)
     found = calls(pairs, texts, most)
     assert sorted(found.values.tolist()) == list(range(size))
     held = [found[call].tolist() for call in range(len(found))]
     for own in held:
         assert 1 <= len(own) <= most
-        assert own == sorted(own)
+        assert own == sorted(own, key=lambda pair: digests[pair])
         assert len({drawn[pair][0] for pair in own}) == 1
-        assert len(own) == 1 or sum(drawn[pair][1] for pair in own) <= 48_000
-    # The queries come by their first pair.
-    firsts = [
-        own[0] for own in held if own[0] == min(p for p in range(size) if drawn[p][0] == drawn[own[0]][0])
-    ]
+        room = 48_000 - 3_000 * drawn[own[0]][0]
+        assert len(own) == 1 or sum(drawn[pair][1] for pair in own) <= room
+    # Pairs were divided by severity, and the queries come by their first pair.
+    by_query: dict[int, list[list[int]]] = {}
+    for own in held:
+        by_query.setdefault(drawn[own[0]][0], []).append(own)
+    for parts in by_query.values():
+        assert all(max(one) < min(next_one) for one, next_one in itertools.pairwise(parts))
+    firsts = [min(parts[0]) for parts in by_query.values()]
     assert firsts == sorted(firsts)
 
 
@@ -389,7 +455,7 @@ def test_the_labelled_shown_are_the_nearest_of_all_rows_that_ask_the_same(seed):
         own = set(np.concatenate([positives[r] for r in range(12) if group[r] == group[number]]).tolist())
         near = sorted(own, key=lambda d: -(documents[d] @ vectors[group[number]]))
         expected_left += max(0, len(near) - LABELLED)
-        assert held.values[place[owner == number]].tolist() == near[:LABELLED]
+        assert held.values[place[owner == number]].tolist() == sorted(near[:LABELLED], reverse=True)
     assert left_out == expected_left
     assert set(owner.tolist()) == set(rows.tolist())
 
@@ -436,7 +502,9 @@ def test_a_fix_follows_the_judge_where_it_answered(tmp_path):
         ]
     assert left == {"judge": ["two", "three"], "named": [], "one": ["two", "three", "unanswered", "left"]}
     _, *changes = map(json.loads, (tmp_path / "judge.jsonl.changes.jsonl").read_text().splitlines())
-    why = {each["negative"]["text"]: each["issues"] for change in changes for each in change["changes"]}
+    why = {
+        each["negative"]["text"]: each["issues"] for change in changes for each in change.get("changes", ())
+    }
     assert why == {
         "one": ["judged_false_negative"],
         "unanswered": ["likely_false_negative"],
@@ -507,7 +575,78 @@ def test_without_an_asker_prompts_and_an_estimate_are_told():
     assert characters / 4 <= told["estimate"]["prompt_tokens"] <= characters / 4 + 200 * 6
     assert told["estimate"]["cost"] > 0
     assert "Nothing was asked" in found.described()
+    assert told["open"] == 0
     assert found.warnings == audit(rows_of(rows), HashingEncoder(), ALL).warnings
+
+
+def test_long_labelled_texts_are_shortened_and_take_room():
+    long = [f"{at} " + "word " * 60_000 for at in range(5)]
+    negatives = [f"{at} " + "x" * 14_000 for at in range(4)]
+    found, asker = audited([row("a query", negatives, positives=long)], verdicts("worse"))
+    told = found.data["judge"]
+    # Five of 4,000 leave 28,000 of 48,000: one of 14,000 and a second do not fit.
+    assert [len(each["documents"]) for each in asker.asked] == [1, 1, 1, 1]
+    for each in asker.asked:
+        assert [len(text) for text in each["labelled"]] == [4_000] * 5
+        assert all(text.endswith("…") for text in each["labelled"])
+    assert told["labelled_shortened"] == 5
+    assert "5 labelled texts shown up to 4,000 characters" in found.described()
+    short, asker = audited([row("a query", negatives, positives=["short", "x" * 4_000])], verdicts("worse"))
+    assert sorted(len(each["documents"]) for each in asker.asked) == [1, 3]
+    assert short.data["judge"]["labelled_shortened"] == 0
+    assert "shown up to" not in short.described()
+
+
+class Halting(Scripted):
+    """Leaves what asks for a word open, as an endpoint that is down."""
+
+    def __init__(self, word):
+        super().__init__(verdicts("better"))
+        self.word = word
+
+    def ask(self, requests):
+        for each in super().ask(requests):
+            if self.word in each.request.messages[1][1]:
+                error = "there answered 500: oops (sent 6 times; the next run asks again)"
+                yield ChatReply(
+                    each.request, None, error, 10, 1, open=True, retries=("there answered 500",) * 5
+                )
+            else:
+                yield each
+
+
+def test_what_is_left_open_is_told_and_nothing_is_mended_by_it():
+    rows = [row("first", ["one", "two"]), row("second", ["three"])]
+    found = audit(rows_of(rows), HashingEncoder(), ALL, judge=Judge(Halting("first"), CHAT))
+    told = found.data["judge"]
+    assert (told["open"], told["answered"], told["retries"]) == (2, 1, {"there answered 500": 5})
+    shown = found.described()
+    assert "2 pairs left open: the same command again asks about them" in shown
+    assert "sent again 5 times: there answered 500" in shown
+    with pytest.raises(
+        ChatError, match=r"Nothing was mended: 2 pairs of 3 got no answer .*500: oops"
+    ) as raised:
+        refuse_unanswered(told)
+    assert raised.value.retryable
+    assert "the same command again asks the rest" in raised.value.hint
+
+
+def test_rows_are_mended_where_a_judge_answered_something_for_good():
+    rows = [row("first", ["one", "two"]), row("second", ["three"])]
+    for answer, mends in (
+        (verdicts("worse"), True),
+        (lambda told: verdicts("worse")(told) if told["question"] == "first" else "too long", True),
+        (lambda _: "the model refuses", False),
+    ):
+        told = audited(rows, answer)[0].data["judge"]
+        if mends:
+            refuse_unanswered(told)
+        else:
+            with pytest.raises(ChatError, match=r"no verdict on any of 3 pairs \(the model refuses\)"):
+                refuse_unanswered(told)
+    refuse_unanswered(
+        audited([row("a query", ["the positive"])], verdicts("worse"), options=None)[0].data["judge"]
+    )
 
 
 def test_a_judge_that_cannot_be_is_refused():
@@ -616,6 +755,14 @@ def test_a_dry_run_asks_nothing_and_makes_no_file(judge, tmp_path):
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"rows.jsonl"}
 
 
+def test_a_dry_run_tells_at_once_of_a_journal_that_cannot_be(judge):
+    with ChatServer(of_length) as server:
+        code, told, err = judge(server, "--dry-run", "--journal", "none/j.sqlite")
+    assert (code, told) == (1, "")
+    assert "the folder none does not exist" in err
+    assert "looking for issues" not in err
+
+
 def test_the_judge_has_a_temperature_of_its_own(judge):
     with ChatServer(of_length) as server:
         code, told, err = judge(server, "--temperature", 0.1, "--chat-temperature", 0.7, "--json")
@@ -624,6 +771,19 @@ def test_the_judge_has_a_temperature_of_its_own(judge):
     result = AuditResult.from_json(told)
     assert result.settings["temperature"] == 0.1
     assert result.data["judge"]["chat"]["temperature"] == 0.7
+
+
+def test_what_happens_on_the_way_is_told_and_counted(judge):
+    def script(question, nth, body):
+        return (500, {"error": {"message": "oops"}}) if nth == 1 else of_length(question, nth, body)
+
+    with ChatServer(script) as server:
+        code, told, err = judge(server, "--judge-limit", 3, "--chat-temperature", "none")
+        assert code == 0, err
+        assert not any("temperature" in body for body in server.bodies)
+    again = [line for line in err.splitlines() if "asked again" in line]
+    assert again == [f"asked again: 127.0.0.1:{server.port} answered 500: oops"]
+    assert f"sent again {len(server.asked)} time" in told
 
 
 def test_a_missing_client_is_told_before_the_work(judge, monkeypatch, tmp_path):
@@ -646,6 +806,8 @@ def test_a_missing_client_is_told_before_the_work(judge, monkeypatch, tmp_path):
             ["--fix", "drop", "-o", "x.jsonl", "--issue", "judged_false_negative"],
             "give --judge MODEL",
         ),
+        (["--price", "1,1", "--key-env", "K"], "--key-env, --price: nobody is asked without a judge"),
+        (["--judge-by", "rlhn"], "--judge-by: nobody is asked without a judge, give --judge MODEL"),
         (["--judge", "m", "--dry-run", "--scores", "x.parquet"], "nothing to write"),
         (["--judge", "m", "--price", "cheap"], "--price takes IN,OUT"),
         (["--judge", "m", "--judge-by", "mine"], "'rlhn', 'arhn'"),
@@ -659,3 +821,16 @@ def test_options_of_a_judge_that_do_not_fit_are_a_usage_error(
     code, _, err = run_cli(monkeypatch, capsys, "audit", str(path), "--encoder", "hashing", *arguments)
     assert code == 2
     assert words in err
+
+
+def test_nothing_is_mended_while_replies_are_open(judge, tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.chat.sending._LONGEST_BACKOFF", 0.01)
+
+    def script(question, nth, body):
+        return "500" if "better" not in question and nth < 99 else of_length(question, nth, body)
+
+    with ChatServer(script) as server:
+        code, _, err = judge(server, "--fix", "drop", "-o", "clean.jsonl", "--judge-limit", "1")
+        assert code == 1
+        assert "Nothing was mended: 1 pair of 1 got no answer" in err
+        assert not (tmp_path / "clean.jsonl").exists()

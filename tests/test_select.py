@@ -489,7 +489,9 @@ def test_what_was_selected_can_be_selected_from(tmp_path):
 
 
 def test_nothing_left_under_a_bound_is_refused(tmp_path):
-    with pytest.raises(DataError, match="No negative is left: 0 are positives of their query, .* above 0.0"):
+    with pytest.raises(
+        DataError, match=r"No negative is left to select. Left out, risk above 0.0: 108. .* 0.8 on"
+    ):
         selected(make_rows(10), tmp_path / "none.jsonl", max_false_negative_risk=0.0)
     assert not (tmp_path / "none.jsonl").exists()
 
@@ -528,6 +530,46 @@ def test_picks_without_gain_are_noted(tmp_path):
     assert result.gains == [0.0, 0.0]
     assert any(note.startswith("picks without gain") and note.endswith(": 2") for note in result.notes)
     assert len(made["a"]["negatives"]) == 2
+
+
+def test_what_an_audit_calls_no_negative_is_never_picked(tmp_path):
+    """A positive of the same question under another id, a text of nothing, and the question itself."""
+    rows = [
+        {
+            "query_id": "1",
+            "query": "what do cats do",
+            "positives": [{"text": "the cat sat"}],
+            "negatives": [
+                {"source": "s", "text": text} for text in ("Dogs  bark", " ", "What do cats do", "z")
+            ],
+        },
+        {
+            "query_id": "2",
+            "query": "What do  cats do",
+            "positives": [{"text": "dogs bark"}],
+            "negatives": [
+                {"source": "s", "text": "The cat sat"},
+                {"source": "s", "title": "A title", "text": "what do cats do"},
+                {"source": "s", "text": "y"},
+            ],
+        },
+    ]
+    result, made = selected(rows, tmp_path / "out.jsonl", k=9, objective="margin")
+    picked = {label: [each["text"] for each in row["negatives"]] for label, row in made.items()}
+    assert picked == {"1": ["z"], "2": ["y"]}
+    assert result.left_out == {
+        "known positives of the same question": 2,
+        "without text": 1,
+        "the text of their query": 2,
+    }
+    assert result.sources["s"] == {"candidates": 2, "risky": 0, "picked": 2, "share": 1.0}
+    assert result.merged == 0
+    with pytest.raises(DataError, match="Left out, without text: 1"):
+        selected(
+            [{**rows[0], "negatives": [{"source": "s", "text": ""}]}],
+            tmp_path / "none.jsonl",
+            encoder=CountingEncoder(),
+        )
 
 
 def test_rows_without_negatives_and_places_that_cannot_be_written(tmp_path):

@@ -15,7 +15,7 @@ SCHEMA = "eci.select/1"
 _SHOWN = 10
 
 _UNITS = {
-    "eci_sem": "nats per dimension; a query's sum to eci_sem of its picks",
+    "eci_sem": "nats per dimension; a query's sum is its eci_sem_query",
     "alignment": "predicted fall of the held-out loss per unit of learning rate",
     "margin": "cosine with the query",
 }

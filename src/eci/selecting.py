@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.atomic import scratch_folder
-from eci.audit.risk import Edited, FalseNegativeRisk
+from eci.audit.risk import Barred, Edited, FalseNegativeRisk
 from eci.datasets import write
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped
@@ -29,6 +29,7 @@ from eci.examples import NEGATIVE, POSITIVE, ROWS, Examples, query_key
 from eci.ragged import Ragged
 from eci.selected import SelectResult
 from eci.selection import Picks, Selector, SelectSettings
+from eci.task import text_digests
 from eci.types import Encoder, Flags, Integers, Progress, silent
 
 _BATCH = 4096
@@ -49,7 +50,8 @@ def select_rows(
     """Select negatives and write rows with them.
 
     The texts of all rows and their vectors are held in memory; rows pass by. Two negatives are the same as in
-    `mixing.mix`, and what any row of a query has as a positive is no candidate.
+    `mixing.mix`. What any row that asks the same has as a positive is no candidate, nor is a document without
+    text or the query itself.
 
     Parameters
     ----------
@@ -82,13 +84,13 @@ def select_rows(
         examples = Examples.from_batches(by_edit.watched(batches(Counter())))
         _refuse(examples, settings)
         selector = Selector(examples, encoder, settings)
-        risk = None
+        barred, risk = Barred(examples), None
         if settings.max_false_negative_risk is not None:
             of_edits = by_edit.among(examples.documents)
             risk = FalseNegativeRisk(examples, selector.embedded, of_edits, settings.max_false_negative_risk)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
-            passes.append(_Pass(examples, selector, risk, stream.survey))
+            passes.append(_Pass(examples, selector, (barred, risk), stream.survey))
             return passes[-1].rows(batches(Counter()))
 
         kept = Rows("eci", rows.paths, selected, 1)
@@ -112,10 +114,15 @@ class _Pass:
     """One pass over the rows, and what it counts."""
 
     def __init__(
-        self, examples: Examples, selector: Selector, risk: FalseNegativeRisk | None, survey: Survey
+        self,
+        examples: Examples,
+        selector: Selector,
+        left_out: tuple[Barred, FalseNegativeRisk | None],
+        survey: Survey,
     ) -> None:
         self._examples, self._selector, self._agreement = examples, selector, survey.agreement()
-        self._risk, self._bound = risk, selector.settings.max_false_negative_risk
+        self._barred, self._risk = left_out
+        self._bound = selector.settings.max_false_negative_risk
         self._query = {key: place for place, key in enumerate(examples.keys)}
         self._document = {text: place for place, text in enumerate(examples.documents)}
         self._label, self._k = selector.settings.label, selector.settings.k
@@ -132,17 +139,22 @@ class _Pass:
             for start in range(0, len(large), _BATCH):
                 yield self._selected(large.slice(start, _BATCH))
         if not self._gains:
-            raise DataError(
-                f"No negative is left: {self._counts['known']:,} are positives of their query, "
-                f"{self._counts['risky']:,} have a risk above {self._bound}."
-            )
+            why = ", ".join(f"{words}: {times:,}" for words, times in self._left_out().items())
+            advice = " eci audit flags from 0.8 on; take a larger bound." if self._counts["risky"] else ""
+            raise DataError(f"No negative is left to select. Left out, {why}.{advice}")
+
+    def _left_out(self) -> dict[str, int]:
+        named = [("known", "positives of their query"), ("risky", f"risk above {self._bound}")]
+        named += [(reason, reason) for reason in Barred.REASONS]
+        return {words: self._counts[name] for name, words in named if self._counts[name]}
 
     def _selected(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         positives, negatives = (Documents.of(batch.column(name)) for name in ("positives", "negatives"))
         found = Found.of(positives, negatives, self._examples.sources)
-        candidates, places = self._candidates(found, len(batch))
         ids, texts = batch.column("query_id").to_pylist(), batch.column("query").to_pylist()
         asked = np.array([self._query[query_key(*each)] for each in zip(ids, texts, strict=True)], np.int64)
+        candidates, places, merged = self._candidates(found, asked)
+        self._counts["merged"] += merged
         risky = np.zeros(len(places), dtype=np.bool_)
         if self._risk is not None:
             risky = self._risk.exceeded(asked, candidates)
@@ -158,18 +170,27 @@ class _Pass:
         )
         return pa.RecordBatch.from_arrays(list(arrays.values()), schema=ROWS)
 
-    def _candidates(self, found: Found, queries: int) -> tuple[Ragged, Integers]:
-        """The distinct documents of each query: numbers in the examples, and places in ``found.lists``."""
+    def _candidates(self, found: Found, asked: Integers) -> tuple[Ragged, Integers, int]:
+        """The distinct documents that may be negatives of each query.
+
+        Numbers in the examples, places in ``found.lists``, and how many others of it were the same.
+        """
         named = np.asarray(found.negatives.fields["id"].is_valid())[found.at]
         first, best = leads(found.lists.values, named)
         first, best = first[first >= 0], best[first >= 0]
         row = found.lists.rows[first] // len(found.parts)
         order = np.argsort(row, kind="stable")
         # The text is the one that will be written.
-        shown = found.negatives.shown.take(pa.array(found.at[best[order]])).dictionary_encode()
+        written = pa.array(found.at[best[order]])
+        shown = found.negatives.shown.take(written).dictionary_encode()
         numbers = np.array([self._document[text] for text in shown.dictionary.to_pylist()], dtype=np.int64)
         documents = numbers[np.asarray(shown.indices, dtype=np.int64)]
-        return Ragged.from_lengths(documents, np.bincount(row, minlength=queries)), first[order]
+        lists = Ragged.from_lengths(documents, np.bincount(row, minlength=len(asked)))
+        alone = text_digests(None, found.negatives.fields["text"].take(written))
+        why = self._barred.reasons(asked, lists, alone)
+        self._counts.update({reason: int((why == at).sum()) for at, reason in enumerate(Barred.REASONS)})
+        free = why < 0
+        return lists.keep(free), first[order][free], len(found.lists.values) - len(first)
 
     def _count(self, found: Found, places: Integers, risky: Flags, picks: Picks, lost: int) -> None:
         number = found.lists.values
@@ -183,7 +204,6 @@ class _Pass:
         self._queries += len(picks.chosen)
         self._counts.update(
             known=len(found.negatives) - len(number),
-            merged=len(number) - len(places),
             risky=int(risky.sum()),
             scores=lost,
         )
@@ -204,10 +224,6 @@ class _Pass:
             }
             for label, told in zip(self._examples.sources, self._of_sources.T.tolist(), strict=True)
         }
-        why = {
-            "positives of their query": self._counts["known"],
-            f"risk above {self._bound}": self._counts["risky"],
-        }
         none = sum(int((np.asarray(gains) == 0).sum()) for gains in self._gains)
         told = [
             (none if settings.objective == "eci_sem" else 0, _NO_GAIN),
@@ -221,7 +237,7 @@ class _Pass:
             # Exact sums, so that the order of the rows changes no digit.
             gains=[math.fsum(gains) / len(gains) for gains in self._gains],
             merged=self._counts["merged"],
-            left_out={words: times for words, times in why.items() if times},
+            left_out=self._left_out(),
             settings=asdict(settings),
             encoder={"name": type(encoder).__name__, **getattr(encoder, "describe", dict)()},
             data={

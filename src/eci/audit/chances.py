@@ -28,11 +28,13 @@ def chances(material: Material, seen: Features, usable: Flags) -> tuple[Floats, 
     -------
     chances : ndarray of shape (n,)
     learned : dict
-        Where the weights are from, and what they are on average over the folds.
+        Where the weights are from, from how many queries, and what they are on average over the folds.
     """
     shown = stand_ins(material, usable)
-    if len(shown.rows) < ENOUGH:
-        told = {"from": "other collections", "stand_ins": len(shown.rows), "weights": FALLBACK.to_dict()}
+    # Rows that ask the same teach the same.
+    queries = len(np.unique(material.group[shown.rows]))
+    if queries < ENOUGH:
+        told = {"from": "other collections", "stand_ins": queries, "weights": FALLBACK.to_dict()}
         return FALLBACK.probability(seen.table), told
     taught, asked = folds(material.group)[shown.rows][shown.owner], folds(material.group)
     owner = asked[material.negatives.rows]
@@ -47,4 +49,4 @@ def chances(material: Material, seen: Features, usable: Flags) -> tuple[Floats, 
         np.mean([each.coefficients for each in weights], axis=0),
         float(np.mean([each.intercept for each in weights])),
     )
-    return found, {"from": "these rows", "stand_ins": len(shown.rows), "weights": mean.to_dict()}
+    return found, {"from": "these rows", "stand_ins": queries, "weights": mean.to_dict()}

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eci.audit.matching import Matches
 from eci.audit.material import Material, pair_cosines
-from eci.audit.store import Texts, VectorFile, token_limit
+from eci.audit.store import Texts, VectorFile, one_width, token_limit
 from eci.audit.wording import likeness
 from eci.datasets.collection import Collection
 from eci.datasets.columns import Documents
@@ -78,10 +79,15 @@ class Collected:
     scored : ndarray of shape (n,), bool
         Whether there is one.
     teacher : ndarray of shape (B,)
-        Best score of a positive; NaN where none has one.
+        Best score of a positive; NaN where none has one, and where several scorers scored the negatives.
     flags : dict of str to ndarray of shape (n,), bool
         ``edited``, ``repeats_query``, ``judged``, ``leaks``.
     asks_test : ndarray of shape (B,), bool
+    incomparable : int
+        Rows with a score of a positive that were not asked for their teacher, for the scores of their
+        negatives have several scorers.
+    unmatched : tuple of str
+        What of the judgements met nothing in the rows.
     """
 
     material: Material
@@ -95,6 +101,8 @@ class Collected:
     teacher: Floats
     flags: dict[str, Flags]
     asks_test: Flags
+    incomparable: int = 0
+    unmatched: tuple[str, ...] = ()
 
 
 @dataclass
@@ -126,11 +134,12 @@ class Collector:
     """
 
     def __init__(self, encoder: Encoder, folder: Path, near_copy: float, known: Judgements) -> None:
-        self._near_copy, self._known = near_copy, known
+        self._near_copy, self._matches = near_copy, Matches(known)
         self._queries = Texts(encoder, "query", VectorFile(folder / "queries"))
         self._documents = Texts(encoder, "document", VectorFile(folder / "documents"), token_limit(encoder))
         self._sources: dict[str, int] = {}
         self._parts = _Parts()
+        self._incomparable = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take in rows.
@@ -159,13 +168,11 @@ class Collector:
         score = negatives.fields["score"]
         parts.score.append(_floats(score))
         parts.scored.append(np.asarray(score.is_valid()))
-        best = Ragged.from_lengths(_floats(positives.fields["score"]), positives.lengths)
-        parts.teacher.append(best.keep(np.isfinite(best.values)).maxima())
-        asks = self._asks_test(batch, group)
-        parts.asks_test.append(asks)
+        parts.teacher.append(self._teacher(positives, negatives))
+        parts.asks_test.append(self._matches.asks_test(batch, group))
         alone = text_digests(None, negatives.fields["text"])
         asked = group[negatives.rows]
-        judged, leaks = self._by_id(batch, negatives)
+        judged, leaks = self._matches.judged(batch, negatives)
         for name, flags in (
             ("edited", by_edit),
             ("repeats_query", ((asked == digests[1]) | (asked == alone)) & (digests[1] != EMPTY)),
@@ -175,8 +182,15 @@ class Collector:
             parts.flags.setdefault(name, []).append(flags)
 
     def done(self) -> Collected:
-        """Everything that was taken in."""
+        """Everything that was taken in.
+
+        Raises
+        ------
+        DataError
+            No query and no document has text.
+        """
         parts = self._parts
+        one_width(self._queries.file, self._documents.file)
         query = np.concatenate(parts.query)
         vectors = self._queries.file.table()
         material = Material(
@@ -200,6 +214,8 @@ class Collector:
             teacher=np.concatenate(parts.teacher),
             flags={name: np.concatenate(flags) for name, flags in parts.flags.items()},
             asks_test=np.concatenate(parts.asks_test),
+            incomparable=self._incomparable,
+            unmatched=self._matches.told(),
         )
 
     def close(self) -> None:
@@ -213,6 +229,20 @@ class Collector:
             self._sources.setdefault(name, len(self._sources)) for name in coded.dictionary.to_pylist()
         ]
         return np.asarray(np.array(numbers, dtype=np.int64)[np.asarray(coded.indices)])
+
+    def _teacher(self, positives: Documents, negatives: Documents) -> Floats:
+        """Best score of a positive, NaN where scores of the row's negatives are not of one scorer."""
+        score = Ragged.from_lengths(_floats(positives.fields["score"]), positives.lengths)
+        best = score.keep(np.isfinite(score.values)).maxima()
+        # Who is not named is known by the source alone.
+        source = pc.binary_join_element_wise("", negatives.fields["source"], "\n")
+        scorer = pc.coalesce(negatives.fields["scorer"], source).dictionary_encode().indices
+        codes = Ragged.from_lengths(np.asarray(pc.fill_null(scorer, -1), dtype=np.int64), negatives.lengths)
+        codes = codes.keep(np.isfinite(_floats(negatives.fields["score"])))
+        several = codes.maxima() > -codes.with_values(-codes.values).maxima()
+        self._incomparable += int((several & np.isfinite(best)).sum())
+        best[several] = np.nan
+        return best
 
     def _likeness(
         self, positives: Documents, negatives: Documents, sides: list[Ragged], asked: Flags
@@ -236,29 +266,6 @@ class Collector:
         found = np.zeros(len(negatives))
         found[places] = np.nan_to_num(compared.with_values(same).maxima(), nan=0.0)
         return found
-
-    def _by_id(self, batch: pa.RecordBatch, negatives: Documents) -> tuple[Flags, Flags]:
-        """Which negatives judgements call relevant to their query, and which to a query of the test set."""
-        judged, leaks = np.zeros((2, len(negatives)), dtype=np.bool_)
-        known = self._known
-        if not known.relevant and not known.test_documents:
-            return judged, leaks
-        ids, queries = negatives.fields["id"].to_pylist(), batch.column("query_id").to_pylist()
-        for place, (row, name) in enumerate(zip(negatives.rows.tolist(), ids, strict=True)):
-            judged[place] = (queries[row], name) in known.relevant
-            leaks[place] = name in known.test_documents
-        return judged, leaks
-
-    def _asks_test(self, batch: pa.RecordBatch, group: Integers) -> Flags:
-        known = self._known
-        return np.fromiter(
-            (
-                name in known.test_ids or digest in known.test_texts
-                for name, digest in zip(batch.column("query_id").to_pylist(), group.tolist(), strict=True)
-            ),
-            np.bool_,
-            len(group),
-        )
 
 
 def edited(negatives: Documents) -> Flags:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eci.audit.features import NAMES, features
-from eci.audit.material import Candidates, Material, pair_cosines
+from eci.audit.material import Candidates, Material, firsts, pair_cosines
 from eci.ragged import Ragged
 from eci.types import Flags, Floats, Integers
 
-# Fewer rows with a second positive than this teach less than other collections do.
+# Fewer queries with a second positive than this teach less than other collections do.
 ENOUGH = 100
 _FOLDS = 5
 _MOST_ROWS = 4000
@@ -154,9 +154,7 @@ class _Hidden:
 
 def _teaching(material: Material, negatives: Ragged) -> Integers:
     """Rows with two different positives and a negative; the first by a hash where there are very many."""
-    size = len(material.documents)
-    pairs = np.unique(material.positives.rows * size + material.positives.values)
-    distinct = np.bincount(pairs // max(1, size), minlength=len(material))
+    distinct = material.positives.keep(firsts(material.positives)).lengths
     rows = np.flatnonzero((distinct >= 2) & (negatives.lengths > 0))
     order = np.argsort(mixed(material.group[rows]), kind="stable")[:_MOST_ROWS]
     return np.sort(rows[order])
@@ -165,6 +163,7 @@ def _teaching(material: Material, negatives: Ragged) -> Integers:
 def _hidden(material: Material, negatives: Ragged, rows: Integers) -> _Hidden:
     """A positive of each row to hide; row -1 where none is as near as a negative."""
     own = material.positives.take(rows)
+    own = own.keep(firsts(own))
     others = negatives.take(rows)
     near, far = (
         pair_cosines(material.queries, material.documents, np.stack([rows[side.rows], side.values], axis=1))

@@ -14,7 +14,7 @@ from eci.audit.collecting import Collected
 from eci.audit.combination import mixed
 from eci.audit.features import Features, features
 from eci.audit.issues import FLAGGED, ISSUES, OF_ROWS, AuditSettings
-from eci.audit.material import Candidates, Material
+from eci.audit.material import Candidates, Material, firsts
 from eci.audit.verdicts import UNJUDGED, Verdict
 from eci.ragged import Ragged
 from eci.task import EMPTY
@@ -133,7 +133,7 @@ def _either(flags: Flags) -> Floats:
 def _by_similarity(seen: Features, material: Material, empty: Flags) -> dict[str, Floats]:
     """The three simple rules; one half where the rule begins to hold."""
     bound = seen.best - 0.05 * np.abs(seen.best)
-    near = 1 - 1 / seen.reciprocal
+    near = seen.reciprocal / (seen.reciprocal + 1)
     near[material.negatives.lengths[material.negatives.rows] < _LEAST_NEIGHBOURS] = 1.0
     rules = {
         "above_positive": np.clip(0.5 - (seen.similarity - seen.best) / 2, 0, 1),
@@ -197,10 +197,10 @@ def _repeated(collected: Collected) -> Flags:
 
 def _wear(material: Material, most: int | None) -> Floats:
     """One half for a document that one row more has as a negative than may."""
-    counts = material.times_negative
+    used = material.negatives.keep(firsts(material.negatives)).values
+    counts = np.bincount(used, minlength=len(material.documents))
     limit = most or max(10, int(10 * counts[counts > 0].mean())) if counts.any() else 1
-    uses = material.times_negative[material.negatives.values]
-    return np.asarray((limit + 1) / (limit + 1 + uses))
+    return np.asarray((limit + 1) / (limit + 1 + counts[material.negatives.values]))
 
 
 def _leaks(collected: Collected) -> Floats:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eci.audit.material import Candidates, Material, rank_within
+from eci.audit.material import Candidates, Material, firsts, rank_within
 from eci.ragged import Ragged
 from eci.similarity import own_documents
 from eci.types import Floats, Integers
 
-# Of a document that no other row labels.
+# Of a document that no other query labels.
 _ELSEWHERE = 0.0
 # Cosines of float32 vectors that differ by less are equal.
 _ROUNDING = np.float32(1e-6)
@@ -61,21 +61,26 @@ class Features:
 def features(material: Material, candidates: Candidates) -> Features:
     """The features of candidates.
 
-    Every row is looked at on its own, so that no value depends on which rows are asked beside it. Labels and
-    negatives of rows that ask the same are left out where other rows are spoken of. A document that a row has
-    several times, from several sources, stands there once.
+    Every row is looked at on its own, so that no value depends on which rows are asked beside it. Elsewhere
+    is with another query: labels and negatives of rows that ask the same are left out, and a query counts
+    once, however many rows ask it. A document that a row has several times, from several sources or as a
+    positive, stands there once.
     """
     lists, size = candidates.documents, max(1, len(material.documents))
     codes, back = np.unique(lists.rows * size + lists.values, return_inverse=True)
     once = Ragged.from_lengths(codes % size, np.bincount(codes // size, minlength=len(lists)))
-    parts = [_part(material, part) for part in _parts(replace(candidates, documents=once))]
+    first = firsts(candidates.positives)
+    place, labelled = candidates.positives.within[first], candidates.positives.keep(first)
+    asked = replace(candidates, documents=once, positives=labelled)
+    parts = [_part(material, part) for part in _parts(asked)]
     if not parts:
         none = np.empty(0)
         whole = none.astype(np.int64)
         return Features(none, none, whole, whole, np.empty((0, len(NAMES)), np.float32))
-    return Features(
+    found = Features(
         *(np.concatenate([getattr(part, name) for part in parts])[back] for name in Features.__annotations__)
     )
+    return replace(found, nearest=place[labelled.offsets[lists.rows] + found.nearest])
 
 
 def _parts(candidates: Candidates) -> Iterator[Candidates]:
@@ -96,9 +101,11 @@ def _part(material: Material, asked: Candidates) -> Features:
     mean = np.repeat(to_positives.means(), lists.lengths)
     seen = _neighbours(material, asked)
     asking = _asking(material, asked, queries)
-    own = _own(material, asked)
-    labelled = material.times_labelled[lists.values] - own[0]
-    negative = material.times_negative[lists.values] - own[1]
+    askers = material.asker[asked.rows][lists.rows]
+    labelled, negative = (
+        pairs.times[lists.values] - pairs.hold(askers, lists.values)
+        for pairs in (material.asked_positive, material.asked_negative)
+    )
     columns = (
         similarity,
         similarity - best,
@@ -109,8 +116,8 @@ def _part(material: Material, asked: Candidates) -> Features:
         -np.log(seen.from_positive),
         -np.log(seen.of_positive),
         asking,
-        np.log1p(np.maximum(labelled, 0)),
-        np.log1p(np.maximum(negative, 0)),
+        np.log1p(labelled),
+        np.log1p(negative),
     )
     reciprocal = seen.from_positive * seen.of_positive
     table = np.stack(columns, axis=1).astype(np.float32)
@@ -202,14 +209,3 @@ def _asking(material: Material, asked: Candidates, queries: NDArray[np.float32])
     pairs = Ragged.from_lengths(back, np.bincount(owner, minlength=len(asked.rows)))
     near = own_documents(queries, material.queries[unique], pairs).values
     return np.nan_to_num(others.with_values(near).maxima(), nan=_ELSEWHERE)
-
-
-def _own(material: Material, asked: Candidates) -> tuple[Integers, Integers]:
-    """How often the row itself labels each candidate, and has it as a negative: 0 or 1, of shape (n,)."""
-    lists, size = asked.documents, len(material.documents)
-    pairs = lists.rows * size + lists.values
-    held = []
-    for side in (material.positives, material.negatives):
-        own = side.take(asked.rows)
-        held.append(np.isin(pairs, own.rows * size + own.values).astype(np.int64))
-    return held[0], held[1]

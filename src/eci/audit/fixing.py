@@ -11,14 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eci.atomic import atomic_path
+from eci.audit.changes import LOG, last_line, log_of, write_line
+from eci.audit.content import Content
 from eci.audit.detecting import Findings
-from eci.audit.issues import FAULTS, refuse_unknown
-from eci.audit.running import by_query
+from eci.audit.issues import FAULTS, ISSUES, OF_ROWS, refuse_unknown
+from eci.audit.running import by_query, refuse_places
+from eci.audit.summing import borrowed
 from eci.datasets.columns import Documents
 from eci.datasets.rows import Rows
 from eci.datasets.writing import refuse, write
@@ -30,7 +32,6 @@ from eci.types import Flags
 
 Action: TypeAlias = Literal["drop", "relabel", "demote"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
-LOG = "eci.audit-log/1"
 # Issues of a negative that is an answer which nobody labelled; other faults have nothing to be relabelled.
 _ANSWERS = ("known_positive", "likely_false_negative", "judged_false_negative")
 
@@ -48,6 +49,10 @@ class Fixed:
         Negatives.
     emptied : int
         Rows that are left without a negative.
+    issues : dict of str to int
+        Negatives that were changed for each issue; one can have several.
+    warnings : tuple of str
+        What to be careful of before the rows are used.
     log : Path
         Every change, for ``eci audit --undo``.
     """
@@ -58,6 +63,8 @@ class Fixed:
     relabelled: int
     demoted: int
     emptied: int
+    issues: dict[str, int]
+    warnings: tuple[str, ...]
     log: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,14 +76,12 @@ class Fixed:
         done = {"dropped": self.dropped, "relabelled": self.relabelled, "demoted": self.demoted}
         changes = ", ".join(f"{count(number, 'negative')} {name}" for name, number in done.items() if number)
         left = f"; {count(self.emptied, 'row')} left with none" if self.emptied else ""
-        return (
-            f"{changes or 'nothing to mend'} in {count(self.rows, 'row')}{left}; every change in {self.log}"
-        )
-
-
-def log_of(out: Path) -> Path:
-    """Where the changes that made a file are written."""
-    return out.with_name(f"{out.name}.changes.jsonl")
+        lines = [
+            f"{changes or 'nothing to mend'} in {count(self.rows, 'row')}{left}; every change in {self.log}",
+            *(f"  {issue}: {number:,}" for issue, number in self.issues.items() if number),
+            *(f"! {text}" for text in self.warnings),
+        ]
+        return "\n".join(lines)
 
 
 def refuse_fix(rows: Rows, out: Path, action: str, issues: tuple[str, ...]) -> None:
@@ -85,7 +90,13 @@ def refuse_fix(rows: Rows, out: Path, action: str, issues: tuple[str, ...]) -> N
         raise EciError(f"a fix is one of {', '.join(ACTIONS)}, got {action!r}.")
     for issue in issues:
         refuse_unknown(issue)
+        if issue in OF_ROWS:
+            raise EciError(
+                f"{issue} is said of rows, and a fix mends negatives. Known: "
+                f"{', '.join(each for each in ISSUES if each not in OF_ROWS)}."
+            )
     refuse(out, "eci", rows.paths)
+    refuse_places((out, log_of(out)), rows.paths)
 
 
 def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[str, ...] = ()) -> Fixed:
@@ -104,7 +115,8 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         out; or put them behind the others of their row.
     issues : tuple of str
         What to act on; without any ``issues.FAULTS``, where a judge's verdict on a likely false negative
-        stands in its place.
+        stands in its place. A guess alone makes no positive: without any, "relabel" leaves likely false
+        negatives where they are unless a judge confirmed them.
 
     Raises
     ------
@@ -114,7 +126,7 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         It cannot be written there.
     """
     refuse_fix(rows, out, action, issues)
-    flags = {issue: found.flags(issue) if issues else found.faults(issue) for issue in issues or FAULTS}
+    flags = _acted_on(found, action, issues)
     with ExitStack() as stack:
         log = stack.enter_context(atomic_path(log_of(out)))
         work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
@@ -124,15 +136,45 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         def mended(_: Any) -> Iterator[pa.RecordBatch]:
             with log.open("wb") as handle:
                 header = {"schema": LOG, "action": action, "issues": tuple(flags), "fixed": out.name}
-                _line(handle, {**header, "original": rows.fingerprint(), "row_groups": _row_groups(rows)})
+                write_line(
+                    handle, {**header, "original": rows.fingerprint(), "row_groups": _row_groups(rows)}
+                )
                 passes.append(_Pass(found, flags, action, handle))
                 for batch in batches(Counter()):
                     yield passes[-1].mended(batch)
 
         write(Rows("eci", rows.paths, mended, 1), out, "eci")
-    done = passes[-1].done
+        done = passes[-1].done
+        with log.open("ab") as handle:
+            write_line(handle, last_line(done["rows"], out, passes[-1].content.digest()))
     names = ("rows", "dropped", "relabelled", "demoted", "emptied")
-    return Fixed(action=action, log=log_of(out), **{name: done[name] for name in names})
+    counts = {issue: int(mask.sum()) for issue, mask in flags.items()}
+    return Fixed(
+        action=action,
+        issues=counts,
+        warnings=tuple(_warnings(found, counts, action)),
+        log=log_of(out),
+        **{name: done[name] for name in names},
+    )
+
+
+def _acted_on(found: Findings, action: Action, issues: tuple[str, ...]) -> dict[str, Flags]:
+    if issues:
+        return {issue: found.flags(issue) for issue in issues}
+    left = {"likely_false_negative"} if action == "relabel" else set()
+    return {issue: found.faults(issue) for issue in FAULTS if issue not in left}
+
+
+def _warnings(found: Findings, counts: Mapping[str, int], action: Action) -> Iterator[str]:
+    if counts.get("likely_false_negative"):
+        yield from borrowed(found)
+    likely = int(found.faults("likely_false_negative").sum())
+    if action == "relabel" and likely and "likely_false_negative" not in counts:
+        yield (
+            f"{count(likely, 'likely false negative')} left in place: nobody has judged them. --judge asks "
+            "a chat model, --issue likely_false_negative relabels them all the same, --fix drop takes them "
+            "out."
+        )
 
 
 def _row_groups(rows: Rows) -> list[int] | None:
@@ -148,6 +190,7 @@ class _Pass:
 
     def __init__(self, found: Findings, flags: Mapping[str, Flags], action: Action, log: IO[bytes]) -> None:
         self.done: Counter[str] = Counter()
+        self.content = Content()
         self._flags, self._action, self._log, self._row = flags, action, log, 0
         self._chosen = np.any(list(flags.values()), axis=0)
         self._offsets = found.lists.offsets
@@ -157,6 +200,7 @@ class _Pass:
 
     def mended(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch as they are to be."""
+        self.content.add(batch)
         first, start = int(self._offsets[self._row]), self._row
         self._row += len(batch)
         chosen = self._chosen[first : int(self._offsets[self._row])]
@@ -198,7 +242,7 @@ class _Pass:
                 changes.append({"place": place, "done": done, "issues": why, "negative": record})
         self.done["rows"] += 1
         told = {"row": start + row, "query_id": batch.column("query_id")[row].as_py()}
-        _line(self._log, {**told, "changes": changes})
+        write_line(self._log, {**told, "changes": changes})
 
 
 def _once(negatives: Documents, flags: Flags) -> Flags:
@@ -227,7 +271,3 @@ def _extended(positives: Documents, added: Documents) -> pa.ListArray:
         for name in ("id", "title", "text", "score")
     }
     return Documents(positives.lengths + added.lengths, fields).records(POSITIVE)
-
-
-def _line(handle: IO[bytes], told: Mapping[str, Any]) -> None:
-    handle.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))

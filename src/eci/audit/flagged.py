@@ -16,10 +16,12 @@ from eci.ragged import Ragged
 from eci.task import EMPTY
 from eci.types import Integers
 
-# Labelled documents that a judge is shown of a query, the nearest to it of more.
-LABELLED = 5
-# Characters of documents in one call; a longer document has a call of its own.
+# Labelled documents that a judge is shown of a query, the nearest to it of more, and characters of each.
+LABELLED, SHOWN = 5, 4_000
+# Characters of labelled and judged documents in one call; a longer document has a call of its own.
 _ROOM = 48_000
+# Of scores that differ by less nobody says which is more severe.
+_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Flagged:
         The first row that asks it.
     document : ndarray of shape (P,)
         Index into the documents of the material.
+    digest : ndarray of shape (P,)
+        Of the document's text.
     negatives : Ragged of P rows
         Indices of the negatives: a document of two sources or of two rows that ask the same is one pair.
     total : int
@@ -40,6 +44,7 @@ class Flagged:
 
     query: Integers
     document: Integers
+    digest: Integers
     negatives: Ragged
     total: int
 
@@ -53,12 +58,14 @@ class Flagged:
         unique, back, counts = np.unique(codes, return_inverse=True, return_counts=True)
         severity = np.full(len(unique), np.inf)
         np.minimum.at(severity, back, found.scores["likely_false_negative"][places])
-        # Ties by what is asked and what is judged, so that the order of rows changes no call.
+        # Ties by what is asked and judged: neither the order of rows nor rounding changes a call.
+        severity = severity.round(_DIGITS)
         ties = (material.digests[unique % size], material.group[first[unique // size]])
         order = np.lexsort((*ties, severity))[:limit]
         members = Ragged.from_lengths(places[np.argsort(back, kind="stable")], counts)
         chosen = unique[order]
-        return cls(first[chosen // size], chosen % size, members.take(order), len(unique))
+        query, document = first[chosen // size], chosen % size
+        return cls(query, document, material.digests[document], members.take(order), len(unique))
 
     def __len__(self) -> int:
         return len(self.document)
@@ -75,15 +82,18 @@ class FlaggedTexts:
     documents : dict of int to str
         By index into the documents of the material.
     labelled : dict of int to tuple of str
-        What is labelled for a query, by row: the nearest five.
+        What is labelled for a query, by row: the nearest five, at most 4,000 characters of each.
     left_out : int
         Labelled documents beyond these.
+    shortened : int
+        Labelled documents that are longer.
     """
 
     queries: Mapping[int, str]
     documents: Mapping[int, str]
     labelled: Mapping[int, tuple[str, ...]]
     left_out: int
+    shortened: int
 
     @classmethod
     def read(
@@ -96,14 +106,18 @@ class FlaggedTexts:
         wanted = {"negatives": np.unique(first), "positives": np.unique(shown)}
         queries, texts = _texts(batches, rows, wanted)
         own: dict[int, list[str]] = {}
+        shortened = 0
         for row, place in zip(owner.tolist(), shown.tolist(), strict=True):
-            own.setdefault(row, []).append(texts["positives"][place])
+            text = texts["positives"][place]
+            shortened += len(text) > SHOWN
+            own.setdefault(row, []).append(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
         judged = zip(pairs.document.tolist(), first.tolist(), strict=True)
         return cls(
             queries,
             {document: texts["negatives"][place] for document, place in judged},
             {row: tuple(told) for row, told in own.items()},
             left_out,
+            shortened,
         )
 
 
@@ -121,7 +135,8 @@ def nearest_labelled(material: Material, rows: Integers) -> tuple[Integers, Inte
     owner : ndarray of shape (m,)
         The row of `rows` whose query it is.
     place : ndarray of shape (m,)
-        Index of the positive among all positives, the nearest first within its query.
+        Index of the positive among all positives, by the digest of its text within its query: which of two
+        is nearer may be a matter of rounding.
     left_out : int
         Labelled documents beyond five.
     """
@@ -138,6 +153,7 @@ def nearest_labelled(material: Material, rows: Integers) -> tuple[Integers, Inte
     once = once[np.lexsort((material.digests[document[once]], -cosines[once], owner[once]))]
     _, lengths = np.unique(owner[once], return_counts=True)
     kept = once[Ragged.from_lengths(once, lengths).within < LABELLED]
+    kept = kept[np.lexsort((material.digests[document[kept]], owner[kept]))]
     return owner[kept], place[kept], len(once) - len(kept)
 
 
@@ -147,24 +163,27 @@ def calls(pairs: Flagged, texts: FlaggedTexts, most: int) -> Ragged:
     Returns
     -------
     Ragged of C rows
-        Indices of pairs, most severe first; so are the queries, each by its most severe pair.
+        Indices of pairs. Calls come by severity, each query by its most severe pair; in a call pairs come by
+        the digest of the document, so that rounding of the scores changes no prompt.
     """
     of_query: dict[int, list[int]] = {}
     for pair, row in enumerate(pairs.query.tolist()):
         of_query.setdefault(row, []).append(pair)
     documents = pairs.document.tolist()
     lengths: list[int] = []
-    for own in of_query.values():
+    for row, own in of_query.items():
+        beside = sum(map(len, texts.labelled.get(row, ())))
         room = number = 0
         for pair in own:
             size = len(texts.documents[documents[pair]])
             if not number or number == most or size > room:
                 lengths.append(0)
-                room, number = _ROOM, 0
+                room, number = _ROOM - beside, 0
             lengths[-1] += 1
             room, number = room - size, number + 1
     flat = np.fromiter((pair for own in of_query.values() for pair in own), np.int64, len(pairs))
-    return Ragged.from_lengths(flat, lengths)
+    held = Ragged.from_lengths(flat, lengths)
+    return held.with_values(flat[np.lexsort((pairs.digest[flat], held.rows))])
 
 
 def _texts(

@@ -17,7 +17,7 @@ ISSUES = {
     "judged_false_negative": "an answer that nobody labelled, by the chat model that was asked",
     "above_positive": "at least as near to the query as its nearest positive",
     "above_95": "at least as near to the query as 95 % of its nearest positive's cosine",
-    "teacher_above_positive": "scored above the best positive, by who scored both",
+    "teacher_above_positive": "scored above the best positive, in rows of one scorer",
     "reciprocal_neighbours": "it and its nearest positive are each other's nearest in the row",
     "too_easy": "takes next to no part in the loss",
     "duplicate_in_row": "its row has it before, from the same source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,8 @@ def judged(
     questions = _Questions(pairs, texts, calls(pairs, texts, way.most), judge)
     expected = estimate(questions.requests(), judge.chat, judge.journal)
     made = {each.name: getattr(expected, each.name) for each in fields(expected) if each.name != "first"}
-    told |= {"labelled_left_out": texts.left_out, "estimate": {**made, "calls": expected.calls}}
+    shown = {"labelled_left_out": texts.left_out, "labelled_shortened": texts.shortened}
+    told |= {**shown, "estimate": {**made, "calls": expected.calls}}
     if judge.asker is None:
         told["dry_run"] = f"{expected.described()}. The first prompts:\n{expected.prompts()}"
         return found, {**told, **_Tally(way).to_dict(judge)}
@@ -115,6 +116,30 @@ def judged(
     }
     scores = {**found.scores, "judged_false_negative": scores_of(verdicts, len(found.lists.values))}
     return replace(found, scores=scores, verdicts=verdicts), {**told, **tally.to_dict(judge)}
+
+
+def refuse_unanswered(told: Mapping[str, Any]) -> None:
+    """Raise a `ChatError` if a judge left too much unanswered for rows to be mended by its word.
+
+    Parameters
+    ----------
+    told : mapping
+        ``AuditResult.data["judge"]``.
+    """
+    hint = "Without --fix, the result tells what there is so far."
+    if told["open"]:
+        raise ChatError(
+            f"Nothing was mended: {count(told['open'], 'pair')} of {told['asked']:,} got no answer from the "
+            f"judge, for reasons that may pass ({next(iter(told['unanswered']))}).",
+            hint=f"All answers are kept: the same command again asks the rest. {hint}",
+            retryable=True,
+        )
+    if told["asked"] and not told["answered"]:
+        raise ChatError(
+            f"Nothing was mended: the judge gave no verdict on any of {count(told['asked'], 'pair')} "
+            f"({next(iter(told['unanswered']))}).",
+            hint=f"Choose another model; --retry-failed asks this one again. {hint}",
+        )
 
 
 @dataclass(frozen=True)
@@ -150,6 +175,7 @@ class _Tally:
         self._missing: Counter[str] = Counter()
         self._words = Counter(dict.fromkeys(way.words, 0))
         self._counts: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
         self.calls = 0
         self._way = way
 
@@ -157,9 +183,11 @@ class _Tally:
         """Take in the reply to a question about some pairs."""
         self.calls += 1
         self._counts["kept"] += reply.kept
+        self._retries.update(reply.retries)
         if not reply.kept:
             self._counts["prompt_tokens"] += reply.prompt_tokens
             self._counts["completion_tokens"] += reply.completion_tokens
+        self._counts["open"] += len(pairs) * reply.open
         if reply.value is None:
             self._missing[reply.error or "no answer"] += len(pairs)
             return
@@ -183,6 +211,8 @@ class _Tally:
             "confirmed": confirmed,
             "agreement": confirmed / answered if answered else None,
             "unanswered": {**reasons, **({"other reasons": rest} if rest else {})},
+            "open": self._counts["open"],
+            "retries": dict(self._retries),
             "calls": self.calls,
             **{name: self._counts[name] for name in ("strangers", "kept")},
             **dict(zip(("prompt_tokens", "completion_tokens"), tokens, strict=True)),

@@ -45,14 +45,24 @@ class Material:
         return len(self.group)
 
     @cached_property
+    def asker(self) -> Integers:
+        """Number of each row's query, of shape (B,): rows that ask the same have the same."""
+        return np.asarray(np.unique(self.group, return_inverse=True)[1], dtype=np.int64)
+
+    @cached_property
     def labelled(self) -> Ragged:
-        """Of each of D documents the rows that label it positive, at most 64, by hash of their queries."""
+        """Of each of D documents a row of every query that labels it positive, at most 64, by hash."""
         return _inverted(self.positives, self.group, len(self.documents))
 
     @cached_property
-    def times_labelled(self) -> Integers:
-        """How many rows label each of D documents positive."""
-        return np.bincount(self.positives.values, minlength=len(self.documents))
+    def asked_positive(self) -> Pairs:
+        """Which queries have which documents as positives, in whichever of their rows."""
+        return Pairs.of(self.asker, self.positives, len(self.documents))
+
+    @cached_property
+    def asked_negative(self) -> Pairs:
+        """Which queries have which documents as negatives."""
+        return Pairs.of(self.asker, self.negatives, len(self.documents))
 
     @cached_property
     def times_negative(self) -> Integers:
@@ -70,11 +80,49 @@ class Material:
     @cached_property
     def known_elsewhere(self) -> Flags:
         """Which of n negatives are a positive of another row that asks the same, and not of their own."""
-        _, group = np.unique(self.group, return_inverse=True)
-        size = len(self.documents)
-        held = group[self.positives.rows] * size + self.positives.values
-        known = np.isin(group[self.negatives.rows] * size + self.negatives.values, held)
+        known = self.asked_positive.hold(self.asker[self.negatives.rows], self.negatives.values)
         return known & ~self.in_own_positives
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Distinct pairs of a query and a document, however many rows and places they come from.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (P,), int64
+        Query times `size` plus document, rising.
+    size : int
+        D, the number of documents.
+
+    Examples
+    --------
+    >>> lists = Ragged.from_lengths(np.array([1, 1, 2, 1]), [2, 1, 1])
+    >>> pairs = Pairs.of(np.array([0, 0, 1]), lists, 3)
+    >>> pairs.times.tolist(), pairs.hold(np.array([0, 1]), np.array([2, 2])).tolist()
+    ([0, 2, 1], [True, False])
+    """
+
+    codes: Integers
+    size: int
+
+    @classmethod
+    def of(cls, asker: Integers, lists: Ragged, size: int) -> Pairs:
+        """Of rows of documents, `asker` telling the query of each row."""
+        return cls(np.unique(asker[lists.rows] * size + lists.values), size)
+
+    @cached_property
+    def times(self) -> Integers:
+        """With how many queries each of D documents is paired."""
+        return np.bincount(self.codes % max(1, self.size), minlength=self.size)
+
+    def hold(self, queries: Integers, documents: Integers) -> Flags:
+        """Which of n pairs are here, of shape (n,)."""
+        if not len(self.codes):
+            return np.zeros(len(queries), dtype=np.bool_)
+        asked = queries * self.size + documents
+        at = np.minimum(np.searchsorted(self.codes, asked), len(self.codes) - 1)
+        return np.asarray(self.codes[at] == asked)
 
 
 @dataclass(frozen=True)
@@ -101,6 +149,14 @@ class Candidates:
         return Candidates(self.rows[places], self.documents.take(places), self.positives.take(places))
 
 
+def firsts(lists: Ragged) -> Flags:
+    """Which of n entries their row has not before, of shape (n,)."""
+    width = 1 + int(lists.values.max(initial=0))
+    found = np.zeros(len(lists.values), dtype=np.bool_)
+    found[np.unique(lists.rows * width + lists.values, return_index=True)[1]] = True
+    return found
+
+
 def pair_cosines(left: Vectors, right: Vectors, pairs: Integers) -> Floats:
     """Cosines of n pairs of L2-normalised rows, given by their indices, of shape (n,)."""
     found = np.empty(len(pairs))
@@ -111,9 +167,12 @@ def pair_cosines(left: Vectors, right: Vectors, pairs: Integers) -> Floats:
 
 
 def _inverted(lists: Ragged, group: Integers, size: int) -> Ragged:
-    rows = lists.rows
-    order = np.lexsort((group[rows], lists.values))
-    found = Ragged.from_lengths(rows[order], np.bincount(lists.values, minlength=size))
+    order = np.lexsort((group[lists.rows], lists.values))
+    rows, values = lists.rows[order], lists.values[order]
+    # One row a query: rows that ask the same say the same.
+    new = np.ones(len(rows), dtype=np.bool_)
+    new[1:] = (np.diff(values) != 0) | (np.diff(group[rows]) != 0)
+    found = Ragged.from_lengths(rows[new], np.bincount(values[new], minlength=size))
     return found.keep(found.within < _MOST)
 
 

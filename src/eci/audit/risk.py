@@ -1,4 +1,4 @@
-"""The risk of a negative of scoring's examples, as an audit sees it."""
+"""What an audit knows of the negatives of scoring's examples: which are none, and the risk of the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from eci.audit.chances import chances
 from eci.audit.collecting import edited
 from eci.audit.features import features
-from eci.audit.material import Candidates, Material
+from eci.audit.material import Candidates, Material, Pairs
 from eci.datasets.columns import Documents
 from eci.embedding import Embedded
 from eci.examples import Examples
@@ -35,6 +35,49 @@ class Edited:
     def among(self, documents: Iterable[str]) -> Flags:
         """Which of D documents are such texts, of shape (D,)."""
         return np.array([text in self._texts for text in documents], dtype=np.bool_)
+
+
+class Barred:
+    """What cannot be a negative of a query, whatever its list says.
+
+    That is a positive of a row that asks the same under another id, a document without text, and the query
+    itself; texts are the same as in an audit.
+
+    Parameters
+    ----------
+    examples : Examples
+    """
+
+    REASONS = ("known positives of the same question", "without text", "the text of their query")
+
+    def __init__(self, examples: Examples) -> None:
+        group = text_digests(None, pa.array(examples.queries, pa.string()))
+        digests = text_digests(None, pa.array(examples.documents, pa.string()))
+        self._asked, self._asker = np.unique(group, return_inverse=True)
+        self._digests, self._text = np.unique(digests, return_inverse=True)
+        positives = examples.positives.with_values(self._text[examples.positives.values])
+        self._known = Pairs.of(self._asker, positives, len(self._digests))
+
+    def reasons(self, queries: Integers, candidates: Ragged, texts: Integers) -> Integers:
+        """Why each of n candidates is none, of shape (n,): a place in `REASONS`, -1 for those that are.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (B,)
+            Indices into the queries of the examples.
+        candidates : Ragged of B rows
+            Indices into their documents.
+        texts : ndarray of shape (n,)
+            Digests of the candidates without their titles.
+        """
+        asker = self._asker[queries][candidates.rows]
+        text = self._text[candidates.values]
+        shown, asked = self._digests[text], self._asked[asker]
+        found = np.full(len(text), -1)
+        found[((shown == asked) | (texts == asked)) & (shown != EMPTY)] = 2
+        found[shown == EMPTY] = 1
+        found[self._known.hold(asker, text) & (shown != EMPTY)] = 0
+        return found
 
 
 class FalseNegativeRisk:

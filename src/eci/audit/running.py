@@ -6,6 +6,7 @@ A judge needs one more between them, for the texts of what is flagged.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from eci.audit.tabulating import Table, Worst
 from eci.datasets.grouping import Batches, grouped
 from eci.datasets.layouts import LAYOUTS
 from eci.datasets.rows import Rows
+from eci.errors import OutputError
 from eci.types import Encoder, Progress, silent
 
 _BATCH_ROWS = 4096
@@ -63,11 +65,14 @@ def audit(
     DataError
         The rows cannot be read, or a query has no positive.
     OutputError
-        The table cannot be written there.
+        The table cannot be written there, or would replace what is read.
     ChatError
         The judge cannot be asked, or no longer.
     """
     settings = settings or AuditSettings()
+    if table is not None:
+        kept = judge.journal if judge is not None else None
+        refuse_places([table], [*rows.paths, *([kept] if kept else [])])
     with ExitStack() as stack:
         # Opened first: a place that cannot be written to is told before the work.
         written = stack.enter_context(atomic_path(table)) if table else None
@@ -109,6 +114,17 @@ def audit(
             warnings=warnings(found, collected, data.get("judge")),
             findings=found,
         )
+
+
+def refuse_places(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raise an `OutputError` if an output would replace an input or another output, by whatever name."""
+    for number, out in enumerate(outputs):
+        for others, told in ((inputs, "is read from"), (outputs[:number], "is to be written twice")):
+            for path in others:
+                place, other = out.resolve(), path.resolve()
+                same = place == other or (out.exists() and path.exists() and out.samefile(path))
+                if same or place in other.parents:
+                    raise OutputError(f"{out}: {told} ({path}). Write to another name.")
 
 
 def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:

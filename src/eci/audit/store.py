@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from eci.embedding import encode
+from eci.errors import DataError
 from eci.task import EMPTY
 from eci.types import Encoder, Flags, Integers, Role, Vectors
 
@@ -24,6 +25,8 @@ class VectorFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: Any = path.open("wb")
+        # Zero vectors that wait for the first other one, which tells how long they are.
+        self._waiting = 0
         self.count = self.dimension = 0
 
     def close(self) -> None:
@@ -32,16 +35,44 @@ class VectorFile:
 
     def add(self, vectors: Vectors) -> None:
         """Append vectors of shape (n, d)."""
-        self.dimension = vectors.shape[1]
+        self.widen(vectors.shape[1])
         self.count += len(vectors)
         self._handle.write(np.ascontiguousarray(vectors, dtype=np.float32).data)
 
+    def add_zeros(self, number: int) -> None:
+        """Append so many vectors of zeros."""
+        self.count += number
+        self._waiting += number
+        if self.dimension:
+            self.widen(self.dimension)
+
+    def widen(self, dimension: int) -> None:
+        """Say how long vectors are."""
+        self.dimension = dimension
+        self._handle.write(bytes(4 * dimension * self._waiting))
+        self._waiting = 0
+
     def table(self) -> Vectors:
-        """All of them, of shape (count, d)."""
+        """All of them, of shape (count, d); d is 0 as long as it is not known."""
         self._handle.flush()
-        if not self.count:
-            return np.empty((0, self.dimension), dtype=np.float32)
+        if not self.count or not self.dimension:
+            return np.empty((self.count, self.dimension), dtype=np.float32)
         return np.asarray(np.memmap(self._path, np.float32, "r", shape=(self.count, self.dimension)))
+
+
+def one_width(*files: VectorFile) -> None:
+    """Give files of zeros alone the length of the others' vectors.
+
+    Raises
+    ------
+    DataError
+        No file has any other vector.
+    """
+    width = max(file.dimension for file in files)
+    if not width:
+        raise DataError("no query and no document of the rows has text. There is nothing to compare.")
+    for file in files:
+        file.widen(width)
 
 
 class Texts:
@@ -95,10 +126,13 @@ class Texts:
 
     def _embed(self, empty: Flags, texts: list[str]) -> None:
         told = [text for text, nothing in zip(texts, empty.tolist(), strict=True) if not nothing]
-        found = encode(self._encoder, told, self._role) if told else np.empty((0, self.file.dimension or 1))
-        vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
-        vectors[~empty] = found
-        self.file.add(vectors)
+        if told:
+            found = encode(self._encoder, told, self._role)
+            vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+            vectors[~empty] = found
+            self.file.add(vectors)
+        else:
+            self.file.add_zeros(len(texts))
         self._cut.append(self._too_long(texts))
 
     def _too_long(self, texts: list[str]) -> Flags:

@@ -70,11 +70,7 @@ def checks(found: Findings, collected: Collected, merged: bool) -> tuple[Check, 
 def warnings(found: Findings, collected: Collected, judge: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What to be careful of; `judge` is what `judging.judged` told."""
     told = _of_judge(judge) if judge else []
-    if found.learned["from"] != "these rows":
-        told.append(
-            "likely_false_negative uses weights from other collections: too few queries here have a second "
-            f"positive to learn from ({found.learned['stand_ins']:,}). Trust its order more than its flags."
-        )
+    told += borrowed(found)
     flags = found.flags("likely_false_negative")
     if len(flags) and flags.mean() > _MANY:
         told.append(
@@ -85,6 +81,12 @@ def warnings(found: Findings, collected: Collected, judge: Mapping[str, Any] | N
         told.append(
             f"too_long of {count(collected.estimated, 'document')} was estimated from the number of words."
         )
+    if collected.incomparable:
+        told.append(
+            f"teacher_above_positive leaves out {count(collected.incomparable, 'row')}: scores of their "
+            "negatives have several scorers, and cannot all be compared with the positive's."
+        )
+    told += collected.unmatched
     edited = int(collected.flags["edited"].sum())
     if edited:
         told.append(
@@ -92,6 +94,16 @@ def warnings(found: Findings, collected: Collected, judge: Mapping[str, Any] | N
             "whether they are copies or answers."
         )
     return tuple(told)
+
+
+def borrowed(found: Findings) -> list[str]:
+    """That the weights were not learned here, where that is so."""
+    if found.learned["from"] == "these rows":
+        return []
+    return [
+        "likely_false_negative uses weights from other collections: too few queries here have a second "
+        f"positive to learn from ({found.learned['stand_ins']:,}). Trust its order more than its flags."
+    ]
 
 
 def _of_judge(told: Mapping[str, Any]) -> list[str]:

@@ -85,7 +85,8 @@ class Table:
 class Worst:
     """The texts of the worst rows, found as the rows pass by.
 
-    A row is as bad as its worst negative: the most faults, then the lowest score of one.
+    A row is as bad as its worst negative, and that as bad as the sum of 1.5 minus the score over its faults:
+    each counts 1, and up to one half more the lower its score is.
     """
 
     def __init__(self, found: Findings, number: int) -> None:

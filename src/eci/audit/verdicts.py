@@ -83,6 +83,12 @@ def described(told: Mapping[str, Any]) -> str:
     if beyond:
         lines.append(f"  {count(beyond, 'less severe pair')} not asked")
     lines += [f"  no verdict on {count(number, 'pair')}: {why}" for why, number in told["unanswered"].items()]
+    if told["open"]:
+        lines.append(f"  {count(told['open'], 'pair')} left open: the same command again asks about them")
+    lines += [f"  sent again {count(number, 'time')}: {why}" for why, number in told["retries"].items()]
+    if told["labelled_shortened"]:
+        shortened = count(told["labelled_shortened"], "labelled text")
+        lines.append(f"  {shortened} shown up to 4,000 characters")
     if told["strangers"]:
         lines.append(f"  {count(told['strangers'], 'verdict')} on documents that were not asked about")
     return "\n".join(lines)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
-from eci.chat.journal import Journal, digest_of
+from eci.atomic import require_folder
+from eci.chat.entries import Anew, digest_of
+from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
 from eci.chat.settings import ChatSettings
 
@@ -18,9 +20,14 @@ _CHARACTERS = 4
 
 
 def prompt_tokens(request: ChatRequest) -> int:
-    """Tokens of a prompt and its schema, estimated: a quarter of the characters."""
-    characters = sum(len(content) for _, content in request.messages)
-    return ceil((characters + len(json.dumps(request.schema))) / _CHARACTERS)
+    """Tokens of a prompt and its schema, estimated: a quarter of the ASCII characters, and each other one.
+
+    >>> prompt_tokens(ChatRequest("k", (("user", "eight of" + "漢字"),), {}, "n"))
+    5
+    """
+    texts = [*(content for _, content in request.messages), json.dumps(request.schema)]
+    plain = sum(len(text.encode("ascii", "ignore")) for text in texts)
+    return ceil(plain / _CHARACTERS) + sum(map(len, texts)) - plain
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Estimate:
         price = "no --price given" if self.cost is None else f"cost {self.cost:,.4f}"
         return (
             f"{self.model} at {self.host}: {self.calls:,} calls{known}, about "
-            f"{self.prompt_tokens:,} tokens of prompts (a quarter of the characters), "
+            f"{self.prompt_tokens:,} tokens of prompts (a quarter of the characters, and all beyond ASCII), "
             f"{self.completion_tokens:,} of answers {bound}; {price}"
         )
 
@@ -97,8 +104,14 @@ def estimate(
     ------
     ChatError
         The journal cannot be read.
+    OutputError
+        Its folder does not exist.
     """
-    opened = Journal(journal) if journal is not None and journal.exists() else None
+    if journal is not None:
+        require_folder(journal)
+    there = journal is not None and journal.is_file() and journal.stat().st_size > 0
+    opened = Journal(journal) if journal is not None and there else None
+    anew = Anew(float("inf") if settings.retry_failed else 0.0, settings.max_tokens)
     try:
         mean = opened.mean_completion(settings.model) if opened else None
         seen: set[bytes] = set()
@@ -108,9 +121,7 @@ def estimate(
             total += 1
             digest = digest_of(request, settings)
             entry = opened.find(digest) if opened and digest not in seen else None
-            settled = entry is not None and (
-                entry.state == "answered" or (entry.state == "failed" and not settings.retry_failed)
-            )
+            settled = entry is not None and entry.state in ("answered", "failed") and not anew.covers(entry)
             if settled or digest in seen:
                 continue
             seen.add(digest)

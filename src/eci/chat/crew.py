@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
@@ -43,9 +43,12 @@ class Crew(Generic[Task, Outcome]):
         """Whether `take` would not wait."""
         return not self._done.empty()
 
-    def take(self) -> tuple[Task, Outcome]:
-        """The next task that is done, and its outcome; raises what the work raised."""
-        task, outcome = self._done.get()
+    def take(self, seconds: float) -> tuple[Task, Outcome] | None:
+        """The next task that is done, and its outcome; None if none is in time. Raises what the work did."""
+        try:
+            task, outcome = self._done.get(timeout=seconds)
+        except Empty:
+            return None
         if isinstance(outcome, BaseException):
             raise outcome
         return task, outcome

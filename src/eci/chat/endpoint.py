@@ -5,45 +5,51 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
-from eci.chat.faults import Again, BadRequest, Declined, fault_of, message_of, refused, unreachable
+from eci.chat.faults import Again, Aside, BadRequest, Declined, fault_of, message_of, refused, unreachable
+from eci.chat.masking import Mask, whole
 from eci.chat.messages import ChatRequest
-from eci.chat.parsing import whole
+from eci.chat.responses import Answer, answer_of
 from eci.chat.settings import ChatSettings
 from eci.errors import ChatError, MissingDependency
 
 _FORMAT = ("response_format", "json_schema", "json schema", "structured output", "guided", "grammar")
+# So many requests that are not taken, and none that is, say that something holds for all.
+_REFUSALS = 3
 Messages = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model wrote, before it is read.
+class Shape:
+    """How a request is written.
 
     Parameters
     ----------
-    text : str
-    cut : bool
-        Whether it ends where its tokens ran out.
-    refusal : str
-        Why the model or the endpoint's filter gives no answer; empty if it does.
-    prompt_tokens, completion_tokens : int
+    formatted : bool
+        Whether with ``response_format``; else the schema goes into the prompt.
+    limit : str
+        The name of the most tokens.
     """
 
-    text: str
-    cut: bool = False
-    refusal: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    formatted: bool = True
+    limit: str = "max_tokens"
+
+
+class Reshape(Exception):  # noqa: N818
+    """The request was not taken in this shape, and may be in another."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(str(shape))
+        self.shape = shape
 
 
 class Endpoint:
     """A chat model behind an OpenAI-compatible endpoint; threads share one.
 
-    What the endpoint turns out not to understand is remembered: without ``response_format`` the schema goes
-    into the prompt, and the limit of tokens goes by the name that is taken.
+    The shape in which a request was taken is kept for all that follow.
 
     Parameters
     ----------
@@ -63,8 +69,8 @@ class Endpoint:
         except ImportError as error:
             raise MissingDependency("Asking a chat model", "openai", "chat") from error
         self._openai, self._settings = openai, settings
-        self._key = os.environ.get(settings.key_env, "").strip()
-        if not (self._key.isascii() and self._key.isprintable()) or " " in self._key:
+        key = os.environ.get(settings.key_env, "").strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
             raise ChatError(
                 f"The environment variable {settings.key_env} holds no key: "
                 "it has blanks or other characters that no key has.",
@@ -72,16 +78,16 @@ class Endpoint:
             )
         self._client = openai.OpenAI(
             # A local server that asks for no key ignores whatever it is given.
-            api_key=self._key or "none",
+            api_key=key or "none",
             base_url=settings.base_url,
             timeout=settings.timeout,
             max_retries=0,
         )
-        # Until the first answer, a request that is not taken says that something holds for all of them.
-        self._answered = False
-        self._formatted, self._format_taken = True, False
-        self._explained = False
-        self._limit = "max_tokens"
+        self._keyed, self._mask = bool(key), Mask(key)
+        self._lock = Lock()
+        self._shape, self._format_taken, self._explained = Shape(), False, False
+        # Until the first answer, requests that are not taken may say that something holds for all of them.
+        self._answered, self._refusals = False, 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -91,122 +97,98 @@ class Endpoint:
         """Put the schema into prompts from now on: the endpoint does not hold the model to it."""
         self._explained = True
 
-    def ask(self, request: ChatRequest, messages: Messages) -> Answer:
-        """One answer to the messages, in the form that the request asks for.
+    def ask(self, request: ChatRequest, messages: Messages, shape: Shape | None = None) -> Answer:
+        """One answer to the messages, of one request over the network.
+
+        Parameters
+        ----------
+        request : ChatRequest
+        messages : sequence of (role, content)
+        shape : Shape, optional
+            The one that a `Reshape` named; else that in which requests are taken so far.
 
         Raises
         ------
-        Again, Declined
-            No answer now, or none ever.
+        Reshape, Again, Aside, Declined
+            No answer in this shape, now, before others, or ever.
         ChatError
             The run cannot go on.
         """
-        while True:
-            formatted, limit = self._formatted, self._limit
-            try:
-                answer = self._sent(request, messages, formatted, limit)
-            except BadRequest as fault:
-                if limit == "max_tokens" and "max_completion_tokens" in fault.message:
-                    self._limit = "max_completion_tokens"
-                elif formatted and (not self._format_taken or _about_format(fault.message)):
-                    answer = self._unformatted(request, messages, fault)
-                    break
-                elif self._answered:
-                    raise Declined(
-                        f"{self._settings.host} answered {fault.status}: {fault.message}"
-                    ) from None
-                else:
-                    raise refused(self._settings, fault) from None
-            except Again as fault:
-                if fault.unreachable and not self._answered:
-                    raise unreachable(self._settings, fault.reason) from None
-                raise
-            else:
-                self._format_taken |= formatted
-                break
-        self._answered = True
-        return answer
-
-    def _unformatted(self, request: ChatRequest, messages: Messages, fault: BadRequest) -> Answer:
-        """The answer without ``response_format``, if it was that which the endpoint did not take."""
+        shape = shape or self._shape
         try:
-            answer = self._sent(request, messages, False, self._limit)
-        except BadRequest:
-            if self._answered:
-                raise Declined(f"{self._settings.host} answered {fault.status}: {fault.message}") from None
-            raise refused(self._settings, fault) from None
-        self._formatted, self._explained = False, True
+            answer = self._sent(request, messages, shape)
+        except BadRequest as fault:
+            raise self._not_taken(shape, fault) from None
+        except Again as fault:
+            if fault.unreachable and not self._answered:
+                raise unreachable(self._settings, fault.reason) from None
+            raise
+        with self._lock:
+            self._answered = True
+            self._format_taken |= shape.formatted
+            self._explained |= not shape.formatted
+            limit = shape.limit if self._shape.limit == Shape.limit else self._shape.limit
+            self._shape = Shape(self._shape.formatted and shape.formatted, limit)
         return answer
 
-    def _sent(self, request: ChatRequest, messages: Messages, formatted: bool, limit: str) -> Answer:
-        told = [{"role": role, "content": content} for role, content in messages]
+    def _not_taken(self, shape: Shape, fault: BadRequest) -> Exception:
+        if shape.limit == "max_tokens" and "max_completion_tokens" in fault.message:
+            return Reshape(replace(shape, limit="max_completion_tokens"))
+        if shape.formatted and (not self._format_taken or _about_format(fault.message)):
+            return Reshape(replace(shape, formatted=False))
+        with self._lock:
+            if self._answered:
+                return Declined(f"{self._settings.host} answered {fault.status}: {fault.message}")
+            self._refusals += 1
+            return refused(self._settings, fault) if self._refusals >= _REFUSALS else Aside()
+
+    def _sent(self, request: ChatRequest, messages: Messages, shape: Shape) -> Answer:
+        told = [{"role": role, "content": whole(content)} for role, content in messages]
         body: dict[str, Any] = {"model": self._settings.model, "messages": told}
-        if formatted:
+        if shape.formatted:
             form = {"name": request.name, "schema": dict(request.schema), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
-        if self._explained or not formatted:
+        if self._explained or not shape.formatted:
             told[-1] = {**told[-1], "content": f"{told[-1]['content']}\n\n{form_of(request.schema)}"}
         for name, value in (("temperature", self._settings.temperature), ("seed", self._settings.seed)):
             if value is not None:
                 body[name] = value
-        body[limit] = self._settings.max_tokens
-        return self._answer(self._response(body))
+        body[shape.limit] = self._settings.max_tokens
+        text = self._response(body)
+        return answer_of(
+            text, self._settings.host, self._mask, lambda status, told: self._fault(status, told, {})
+        )
 
-    def _response(self, body: dict[str, Any]) -> Any:
-        """The JSON of a response without an error.
+    def _response(self, body: dict[str, Any]) -> str:
+        """A response without an error.
 
         The errors of openai hold headers, and with them the key: none is chained to what is raised here.
         """
+        host = self._settings.host
         try:
             raw = self._client.chat.completions.with_raw_response.create(**body)
         except self._openai.APIStatusError as error:
             content = error.body if error.body is not None else error.response.text
-            fault = fault_of(
-                error.status_code, content, error.response.headers, self._settings, key=self._key
-            )
+            fault = self._fault(error.status_code, content, error.response.headers)
         except self._openai.APITimeoutError as error:
             connecting = type(error.__cause__).__name__ == "ConnectTimeout"
             fault = Again(
-                f"no answer from {self._settings.host} within {self._settings.timeout:g} seconds",
-                unreachable=connecting,
+                f"no answer from {host} within {self._settings.timeout:g} seconds", unreachable=connecting
             )
         except self._openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            told = message_of(str(cause), self._key) or type(cause).__name__
+            told = message_of(str(cause), self._mask) or type(cause).__name__
             missing = type(cause).__name__ in ("ConnectError", "ProxyError", "UnsupportedProtocol")
             fault = Again(
-                told if missing else f"the connection to {self._settings.host} broke: {told}",
+                told if missing else f"the connection to {host} broke: {told}",
                 unreachable=missing,
             )
         else:
-            try:
-                return json.loads(raw.http_response.text)
-            except ValueError:
-                fault = Again(f"{self._settings.host} sent what is no whole JSON")
+            return str(raw.http_response.text)
         raise fault from None
 
-    def _answer(self, response: Any) -> Answer:
-        choices = response.get("choices") if isinstance(response, dict) else None
-        if not choices:
-            # Routers tell a failure of the server behind them in a response that is well by its status.
-            code = response.get("error", {}).get("code") if _has_error(response) else None
-            status = code if isinstance(code, int) and code >= 400 else 502
-            raise fault_of(status, response, {}, self._settings, key=self._key)
-        usage = response.get("usage") or {}
-        message = choices[0].get("message") or {}
-        reason = choices[0].get("finish_reason")
-        refusal = message.get("refusal") or ""
-        if reason == "content_filter":
-            refusal = "the endpoint's content filter stopped the answer"
-        elif refusal:
-            refusal = f"the model refuses: {' '.join(str(refusal).split())[:300]}"
-        return Answer(
-            whole(str(message.get("content") or "")),
-            reason == "length",
-            whole(refusal),
-            int(usage.get("prompt_tokens") or 0),
-            int(usage.get("completion_tokens") or 0),
-        )
+    def _fault(self, status: int, body: Any, headers: Mapping[str, str]) -> Exception:
+        return fault_of(status, body, headers, self._settings, mask=self._mask, key=self._keyed)
 
 
 def form_of(schema: Mapping[str, Any]) -> str:
@@ -214,10 +196,6 @@ def form_of(schema: Mapping[str, Any]) -> str:
     return "Answer with one JSON object and nothing else, in the form of this JSON schema:\n" + json.dumps(
         schema, ensure_ascii=False
     )
-
-
-def _has_error(response: Any) -> bool:
-    return isinstance(response, dict) and isinstance(response.get("error"), dict)
 
 
 def _about_format(message: str) -> bool:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from eci.chat.parsing import whole
+from eci.chat.masking import Mask
 from eci.chat.settings import ChatSettings
 from eci.errors import ChatError
 
 # Longer than this is not waited for: the user is told instead.
 LONGEST_WAIT = 120.0
-_SHOWN = 300
+SHOWN = 300
 _TOO_LONG = (
     "context_length",
     "context length",
@@ -61,8 +61,12 @@ class BadRequest(Exception):  # noqa: N818
         self.status, self.message = status, message
 
 
+class Aside(Exception):  # noqa: N818
+    """The endpoint has taken no request yet: this one is asked again after others."""
+
+
 def fault_of(
-    status: int, body: Any, headers: Mapping[str, str], settings: ChatSettings, *, key: str
+    status: int, body: Any, headers: Mapping[str, str], settings: ChatSettings, *, mask: Mask, key: bool
 ) -> Exception:
     """The fault that a response with an error stands for: one of the above, or a `ChatError`.
 
@@ -74,10 +78,12 @@ def fault_of(
         The response, read as JSON where it is that.
     headers : mapping
     settings : ChatSettings
-    key : str
-        The key in use, which must not be shown even where the endpoint repeats it; empty if there is none.
+    mask : Mask
+        Of the key in use, which must not be shown even where the endpoint repeats it.
+    key : bool
+        Whether there is one.
     """
-    message = message_of(body, key)
+    message = message_of(body, mask)
     told = f"{settings.host} answered {status}" + (f": {message}" if message else "")
     about = f"{_code(body)} {message}".lower()
     if status in (413, 414) or (status in (400, 422, 500) and _any(_TOO_LONG, about)):
@@ -109,18 +115,16 @@ def refused(settings: ChatSettings, fault: BadRequest) -> ChatError:
     return ChatError(
         f"{settings.host} answered {fault.status}: {_sentence(fault.message)} "
         f"No request to the model {settings.model!r} was taken so far.",
-        hint="Change the option that it names (--temperature, --max-tokens …), or the model.",
+        hint="Change the option that it names (--chat-temperature, or none of it; --max-tokens …), or the "
+        "model.",
     )
 
 
-def message_of(body: Any, key: str) -> str:
+def message_of(body: Any, mask: Mask) -> str:
     """What the response says, on one line, without the key."""
     while isinstance(body, Mapping):
         body = next((body[name] for name in ("error", "message", "detail", "msg") if body.get(name)), "")
-    text = whole(" ".join(str(body or "").split()))
-    if key:
-        text = text.replace(key, "[key]")
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return mask.line(str(body or ""), SHOWN)
 
 
 def _code(body: Any) -> str:
@@ -155,7 +159,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _unusable(status: int, told: str, settings: ChatSettings, key: str) -> ChatError:
+def _unusable(status: int, told: str, settings: ChatSettings, key: bool) -> ChatError:
     if status in (404, 405):
         return ChatError(
             f"{_sentence(told)} Asked was the model {settings.model!r} at {settings.base_url}.",

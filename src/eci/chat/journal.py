@@ -2,99 +2,47 @@
 
 A row stands for a request. It is found by a digest of all that decides the answer and of nothing else: not of
 the endpoint, nor of what the caller calls the request. It is written before the request is sent and after its
-answer came.
+answer came, by whoever asks it: no answer is ever written over.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal, TypeAlias
+from threading import Event, Lock
 
 from eci.atomic import require_folder
 from eci.chat.claims import lives, new_owner
+from eci.chat.entries import Anew, Entry, Status
+from eci.chat.masking import whole
 from eci.chat.messages import ChatRequest
-from eci.chat.settings import ChatSettings
 from eci.errors import ChatError
 
-# "open": no answer yet, and nobody asks. "asked": somebody does. The other two are final.
-State: TypeAlias = Literal["open", "asked", "answered", "failed"]
-_APPLICATION, _VERSION = 0x45434943, 1
+_APPLICATION, _VERSION = 0x45434943, 2
 _BUSY = 60.0
+# Claims are renewed several times in this span; of one on another host nothing else is known.
+STALE_AFTER = 120.0
 _TABLE = """
 CREATE TABLE answers (
     digest BLOB PRIMARY KEY, state TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
     sample INTEGER NOT NULL, owner TEXT, since REAL NOT NULL, ended REAL,
     texts TEXT NOT NULL DEFAULT '[]', value TEXT, error TEXT,
     prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0
+    attempts INTEGER NOT NULL DEFAULT 0, cut_at INTEGER, refused INTEGER NOT NULL DEFAULT 0
 )"""
-_READ = "state, owner, since, ended, texts, value, error, prompt_tokens, completion_tokens, attempts"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the journal knows of a request.
-
-    Parameters
-    ----------
-    state : {"open", "asked", "answered", "failed"}
-    texts : tuple of str
-        What the model wrote, before it was read; two where it was told what was wrong with the first.
-    value : dict, optional
-        The answer as read.
-    error : str, optional
-        Why there is none.
-    prompt_tokens, completion_tokens, attempts : int
-        Of all runs.
-    ended : float
-        When the row was last written after an attempt, in seconds since 1970; 0 if never.
-    held : bool
-        Whether somebody else asks now; one who has died does not.
-    """
-
-    state: State
-    texts: tuple[str, ...] = ()
-    value: dict[str, Any] | None = None
-    error: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    attempts: int = 0
-    ended: float = 0.0
-    held: bool = False
-
-
-@dataclass(frozen=True)
-class Status:
-    """How many rows of a journal are in each state, and the tokens that they took."""
-
-    states: dict[str, int]
-    prompt_tokens: int
-    completion_tokens: int
-
-
-def digest_of(request: ChatRequest, settings: ChatSettings) -> bytes:
-    """What tells one request from another: model, temperature, tokens, seed, schema, messages and sample.
-
-    The order of the properties in the schema counts: models answer in it.
-    """
-    told = [
-        settings.model,
-        settings.temperature,
-        settings.max_tokens,
-        settings.seed,
-        request.schema,
-        request.messages,
-        request.sample,
-    ]
-    return hashlib.sha256(json.dumps(told).encode()).digest()
+_INDEX = "CREATE INDEX asked ON answers (owner) WHERE state = 'asked'"
+_COLUMNS = "texts, value, error, prompt_tokens, completion_tokens, attempts, cut_at, refused"
+_READ = f"SELECT state, owner, since, ended, {_COLUMNS} FROM answers WHERE digest = ?"  # noqa: S608
+_WRITE = (
+    f"UPDATE answers SET (state, owner, ended, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+    "WHERE digest = ? AND "
+)
+_OWN = "state = 'asked' AND owner = ?"
+_NOTHING = Anew()
 
 
 class Journal:
@@ -105,7 +53,7 @@ class Journal:
     path : Path
         Made if it is not there.
     stale_after : float
-        Seconds after which a claim is taken over although its process may still run.
+        Seconds after which a claim that was not renewed is taken over although its process may still run.
 
     Raises
     ------
@@ -115,7 +63,7 @@ class Journal:
         Its folder does not exist.
     """
 
-    def __init__(self, path: Path, *, stale_after: float = 600.0) -> None:
+    def __init__(self, path: Path, *, stale_after: float = STALE_AFTER) -> None:
         require_folder(path)
         self.path, self._stale_after = path, stale_after
         self._owner = new_owner()
@@ -139,16 +87,31 @@ class Journal:
         """Give up what is claimed and not answered."""
         with self._lock, self._explained():
             self._connection.execute(
-                "UPDATE answers SET state = 'open', owner = NULL WHERE state = 'asked' AND owner = ?",
+                f"UPDATE answers SET state = 'open', owner = NULL WHERE {_OWN}",  # noqa: S608
                 (self._owner,),
             )
+
+    def renew(self) -> None:
+        """Say that what is claimed is still being asked."""
+        with self._lock, self._explained():
+            self._connection.execute(
+                f"UPDATE answers SET since = ? WHERE {_OWN}",  # noqa: S608
+                (time.time(), self._owner),
+            )
+
+    def renewing(self, stopping: Event) -> None:
+        """Renew what is claimed until the run ends; for a thread of its own."""
+        while not stopping.wait(self._stale_after / 5):
+            # Whoever asks is told of a journal that cannot be written to.
+            with suppress(ChatError):
+                self.renew()
 
     def find(self, digest: bytes) -> Entry | None:
         """What is known of a request, if anything is."""
         with self._lock, self._explained():
             return self._read(digest)
 
-    def claim(self, digest: bytes, request: ChatRequest, model: str, *, failed_before: float = 0.0) -> Entry:
+    def claim(self, digest: bytes, request: ChatRequest, model: str, anew: Anew = _NOTHING) -> Entry:
         """Say that the request is about to be sent, unless it is answered or somebody else sends it.
 
         Parameters
@@ -156,8 +119,8 @@ class Journal:
         digest : bytes
         request : ChatRequest
         model : str
-        failed_before : float
-            What failed for good before this time is asked again; seconds since 1970.
+        anew : Anew
+            What has no usable answer and is to be asked all the same.
 
         Returns
         -------
@@ -165,48 +128,50 @@ class Journal:
             It may be sent if its state is "asked" and it is not held.
         """
         with self._lock, self._transaction():
-            row = self._connection.execute(
-                "SELECT state, owner, since, ended FROM answers WHERE digest = ?", (digest,)
-            ).fetchone()
             now = time.time()
-            if row is None:
-                self._connection.execute(
-                    "INSERT INTO answers (digest, state, key, model, sample, owner, since) "
-                    "VALUES (?, 'asked', ?, ?, ?, ?, ?)",
-                    (digest, request.key, model, request.sample, self._owner, now),
-                )
-                return Entry("asked")
-            if self._free(row[0], row[1], row[2], row[3], failed_before):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO answers (digest, state, key, model, sample, since) "
+                "VALUES (?, 'open', ?, ?, ?, ?)",
+                (digest, whole(request.key), model, request.sample, now),
+            )
+            entry = self._found(digest)
+            if entry.state == "open" or (entry.state == "asked" and not entry.held) or anew.covers(entry):
                 # What failed for good starts anew; what a killed run was told is gone on from.
                 self._connection.execute(
                     "UPDATE answers SET state = 'asked', owner = ?, since = ?, value = NULL, error = NULL, "
+                    "cut_at = NULL, refused = 0, "
                     "texts = CASE state WHEN 'failed' THEN '[]' ELSE texts END WHERE digest = ?",
                     (self._owner, now, digest),
                 )
-            found = self._read(digest)
-            if found is None:
-                raise ChatError(f"{self.path}: a row went missing.", hint="Let nothing else write to it.")
-            return found
+                entry = self._found(digest)
+            return entry
 
-    def keep(self, digest: bytes, entry: Entry) -> None:
-        """Write what came of a request, durably against a killed process."""
+    def keep(self, digest: bytes, entry: Entry) -> bool:
+        """Write what came of a request, durably against a killed process.
+
+        Returns
+        -------
+        bool
+            Whether it was written. Who has lost the claim writes an answer where there is none yet, and
+            nothing else.
+        """
+        own = f"({_OWN}) OR state <> 'answered'" if entry.state == "answered" else _OWN
+        told = (
+            entry.state,
+            self._owner if entry.state == "asked" else None,
+            time.time(),
+            json.dumps(entry.texts, ensure_ascii=False),
+            None if entry.value is None else json.dumps(entry.value, ensure_ascii=False),
+            entry.error,
+            entry.prompt_tokens,
+            entry.completion_tokens,
+            entry.attempts,
+            entry.cut_at,
+            entry.refused,
+        )
         with self._lock, self._explained():
-            self._connection.execute(
-                "UPDATE answers SET state = ?, owner = ?, ended = ?, texts = ?, value = ?, error = ?, "
-                "prompt_tokens = ?, completion_tokens = ?, attempts = ? WHERE digest = ?",
-                (
-                    entry.state,
-                    self._owner if entry.state == "asked" else None,
-                    time.time(),
-                    json.dumps(entry.texts, ensure_ascii=False),
-                    None if entry.value is None else json.dumps(entry.value, ensure_ascii=False),
-                    entry.error,
-                    entry.prompt_tokens,
-                    entry.completion_tokens,
-                    entry.attempts,
-                    digest,
-                ),
-            )
+            done = self._connection.execute(f"{_WRITE}({own})", (*told, digest, self._owner))
+            return done.rowcount > 0
 
     def status(self) -> Status:
         """Rows by state, and their tokens."""
@@ -236,6 +201,7 @@ class Journal:
             (tables,) = execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             if (application, tables) == (0, 0):
                 execute(_TABLE)
+                execute(_INDEX)
                 execute(f"PRAGMA application_id = {_APPLICATION}")
                 execute(f"PRAGMA user_version = {_VERSION}")
             elif application != _APPLICATION:
@@ -253,11 +219,17 @@ class Journal:
             execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
 
+    def _found(self, digest: bytes) -> Entry:
+        entry = self._read(digest)
+        if entry is None:
+            raise ChatError(f"{self.path}: a row went missing.", hint="Let nothing else write to it.")
+        return entry
+
     def _read(self, digest: bytes) -> Entry | None:
-        row = self._connection.execute(f"SELECT {_READ} FROM answers WHERE digest = ?", (digest,)).fetchone()  # noqa: S608
+        row = self._connection.execute(_READ, (digest,)).fetchone()
         if row is None:
             return None
-        state, owner, since, ended, texts, value, error, prompt, completion, attempts = row
+        state, owner, since, ended, texts, value, error, prompt, completion, attempts, cut_at, refused = row
         try:
             return Entry(
                 state,
@@ -267,19 +239,17 @@ class Journal:
                 prompt,
                 completion,
                 attempts,
+                cut_at,
+                bool(refused),
                 ended=ended or 0.0,
-                held=state == "asked" and not self._free(state, owner, since, ended, 0.0),
+                held=state == "asked" and self._holds(owner or "", since),
             )
         except ValueError as fault:
             raise self._damaged(str(fault)) from None
 
-    def _free(
-        self, state: str, owner: str | None, since: float, ended: float | None, failed_before: float
-    ) -> bool:
-        if state == "asked":
-            stale = time.time() - since > self._stale_after
-            return owner == self._owner or stale or not lives(owner or "")
-        return state == "open" or (state == "failed" and (ended or 0.0) < failed_before)
+    def _holds(self, owner: str, since: float) -> bool:
+        """Whether somebody else asks."""
+        return owner != self._owner and time.time() - since <= self._stale_after and lives(owner)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -43,9 +43,13 @@ class ChatReply:
     error : str, optional
         Why there is none, in words.
     prompt_tokens, completion_tokens : int
-        What the endpoint counted, 0 where it does not say. Of all attempts that were paid for.
+        What the endpoint counted in this run, all attempts together; 0 where it does not say.
     kept : bool
         Whether an earlier run had asked already.
+    open : bool
+        Whether there is no answer for a reason that may pass: the next run asks again.
+    retries : tuple of str
+        Why it was sent again in this run, each time.
     """
 
     request: ChatRequest
@@ -54,6 +58,8 @@ class ChatReply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     kept: bool = False
+    open: bool = False
+    retries: tuple[str, ...] = ()
 
 
 class Asker(Protocol):

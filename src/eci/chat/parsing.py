@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from eci.chat.masking import whole
 from eci.errors import ChatError
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -30,27 +32,40 @@ _CHECKED = {
     "maximum",
 }
 _SAID = {"title", "description"}
+# Reasoning as models write it into their answers; templates may leave out where it begins.
+_THOUGHT, _THOUGHT_ENDS = re.compile(r"<think(?:ing)?>"), re.compile(r"</think(?:ing)?>")
+# After the object of an answer that ran out of tokens there may be the end of its fence, and no word.
+_END = re.compile(r"\s*(?:```)?\s*")
+# What begins an object, and no formula; and how often what does so may be none.
+_BEGIN, _TRIES = re.compile(r'\{\s*["}]'), 1000
 
 
 class Misfit(ValueError):  # noqa: N818
     """An answer without the form that was asked for; says what is wrong, as the model is told it."""
 
 
-def parsed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    r"""The last JSON object in a text that has the form of a schema.
+def parsed(text: str, schema: Mapping[str, Any], *, cut: bool = False) -> dict[str, Any]:
+    r"""The one JSON object in a text that has the form of a schema.
 
-    Code fences and text around it do not matter: models think aloud, and end with the answer. Properties that
-    the schema does not know are left out.
+    Code fences, text around it, and what stands between ``<think>`` and ``</think>`` do not matter.
+    Properties that the schema does not know are left out.
+
+    Parameters
+    ----------
+    text : str
+    schema : mapping
+    cut : bool
+        Whether the text was cut off: then only an object at its very end is more than a draft.
 
     Raises
     ------
     Misfit
-        There is no such object.
+        There is no such object, or there are two that differ: nobody knows which is the answer.
 
     Examples
     --------
     >>> form = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    >>> parsed('So {"n": 1}? No. ```json\n{"n": 2, "sure": true}\n```', form)
+    >>> parsed('<think>{"n": 1}? No.</think> ```json\n{"n": 2, "sure": true}\n```', form)
     {'n': 2}
     >>> parsed('{"n": "two"}', form)
     Traceback (most recent call last):
@@ -58,20 +73,23 @@ def parsed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     eci.chat.parsing.Misfit: n: expected integer, got string
     """
     why = "there is no whole JSON object in it"
-    for value in reversed(_objects(text)):
+    fitting: list[dict[str, Any]] = []
+    for value, end in _objects(text):
+        if cut and not _END.fullmatch(text, end):
+            why = "it was cut off"
+            continue
         try:
             fitted = _fitted(value, schema, "")
         except Misfit as misfit:
             why = str(misfit)
             continue
-        if isinstance(fitted, dict):
-            return fitted
-    raise Misfit(why)
-
-
-def whole(text: str) -> str:
-    """A text without halves of surrogate pairs, which no file takes; answers that were cut off have them."""
-    return text.encode("utf-8", "replace").decode()
+        if fitted not in fitting:
+            fitting.append(fitted)
+    if len(fitting) > 1:
+        raise Misfit("there are two JSON objects of that form in it, and they differ")
+    if not fitting:
+        raise Misfit(why)
+    return fitting[0]
 
 
 def refuse_unchecked(schema: Mapping[str, Any]) -> None:
@@ -86,18 +104,29 @@ def refuse_unchecked(schema: Mapping[str, Any]) -> None:
         refuse_unchecked(part)
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
+def _objects(text: str) -> list[tuple[dict[str, Any], int]]:
+    """The objects in a text and where they end, without those in reasoning."""
     decoder = json.JSONDecoder(parse_constant=_no_number)
-    found = []
-    place = text.find("{")
-    while place >= 0:
+    found: list[tuple[dict[str, Any], int, int]] = []
+    place, tries = 0, 0
+    while tries < _TRIES and (begins := _BEGIN.search(text, place)):
+        begin = begins.start()
         try:
-            value, place = decoder.raw_decode(text, place)
-            found.append(value)
+            value, place = decoder.raw_decode(text, begin)
+            found.append((value, begin, place))
         except (ValueError, RecursionError):
-            place += 1
-        place = text.find("{", place)
-    return found
+            place, tries = begin + 1, tries + 1
+    spans = [(begin, end) for _, begin, end in found]
+    starts = _outside(_THOUGHT, text, spans)
+    after = max(_outside(_THOUGHT_ENDS, text, spans), default=0)
+    until = next((start for start in starts if start >= after), len(text))
+    return [(value, end) for value, begin, end in found if after <= begin < until]
+
+
+def _outside(mark: re.Pattern[str], text: str, spans: list[tuple[int, int]]) -> list[int]:
+    """Where the mark stands outside of all objects: in one it is part of a text."""
+    places = [match.start() for match in mark.finditer(text)]
+    return [place for place in places if not any(begin <= place < end for begin, end in spans)]
 
 
 def _no_number(name: str) -> None:

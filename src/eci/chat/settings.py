@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from eci.errors import ChatError
 
 OPENAI = "https://api.openai.com/v1"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+# Seconds; none waits longer than a day.
+_LONGEST = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ class ChatSettings:
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise ChatError("The chat model has no name.", hint="Give the name it has at the endpoint.")
+        if not _NAME.fullmatch(self.key_env):
+            # Not shown: it may be the key.
+            raise ChatError(
+                "key_env is no name of an environment variable.",
+                hint="Put the key into a variable such as OPENAI_API_KEY, and name that (--key-env).",
+            )
         self._refuse_address()
         least: dict[str, float | None] = {
             name: getattr(self, name) for name in ("max_tokens", "concurrency", "rpm", "tpm", "attempts")
@@ -75,11 +85,14 @@ class ChatSettings:
             if value is not None and value < 1:
                 raise ChatError(f"{name} must be at least 1, got {value}.", hint="Choose a larger one.")
         # Written this way round, NaN is refused too.
-        if not (self.timeout > 0 and self.backoff >= 0):
+        if not (0 < self.timeout <= _LONGEST and 0 <= self.backoff <= _LONGEST):
             raise ChatError(
-                f"timeout must be above 0 and backoff not below, got {self.timeout} and {self.backoff}.",
+                "timeout must be above 0 and backoff not below, and both at most a day, "
+                f"got {self.timeout} and {self.backoff}.",
                 hint="Both are seconds.",
             )
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ChatError(f"No temperature is {self.temperature}.", hint="Give 0 or more, or none.")
         if self.price is not None and not all(0 <= each < float("inf") for each in self.price):
             raise ChatError(f"No price is {self.price}.", hint="Give two numbers, each 0 or more.")
 
@@ -102,7 +115,10 @@ class ChatSettings:
         hint = f"Give one like {OPENAI} or http://localhost:8000/v1."
         try:
             parts = urlsplit(self.base_url)
-            known = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+            known = parts.scheme in ("http", "https") and parts.port != 0
+            # urlsplit passes over line breaks; neither they nor such names of hosts can be asked.
+            known = known and self.base_url.isprintable() and " " not in self.base_url
+            known = known and bool((parts.hostname or "").encode("idna"))
         except ValueError:
             known = False
         if not known:

@@ -89,7 +89,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--fail-on",
     multiple=True,
     metavar="ISSUE=SHARE",
-    help="End with exit code 1 if more than this share of the negatives has the issue. Repeatable.",
+    help="End with exit code 1 if more than this share of the negatives has the issue, before any --fix. "
+    "Repeatable.",
 )
 @click.option(
     "--fix",
@@ -109,7 +110,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     multiple=True,
     metavar="ISSUE",
     help="What to mend. Repeatable; copies, known and likely answers, repetitions, empty texts if not given: "
-    "and where a judge gave a verdict on a likely answer, that counts.",
+    "and where a judge gave a verdict on a likely answer, that counts. relabel makes no positive of a likely "
+    "answer that no judge confirmed unless it is named here.",
 )
 @click.option("--undo", "log", type=_FILE, metavar="LOG", help="Write what was there before a --fix to -o.")
 def audit(
@@ -205,10 +207,13 @@ def _audited(
     options: dict[str, Any],
 ) -> tuple[AuditResult, list[str]]:
     """The result, and what a fix did, in words."""
+    from eci.audit.changes import log_of
     from eci.audit.collecting import Judgements
     from eci.audit.fixing import fix, refuse_fix
     from eci.audit.issues import AuditSettings
+    from eci.audit.judging import refuse_unanswered
     from eci.audit.running import audit as run
+    from eci.audit.running import refuse_places
     from eci.cli.progress import StderrProgress
     from eci.datasets import read
     from eci.models.loading import prepared_encoder
@@ -217,6 +222,12 @@ def _audited(
     settings = AuditSettings(**{name: options[name] for name in names})
     action, output, issues = options["action"], options["output"], options["issues"]
     rows = read(files, reading)
+    beside = [path for name in ("qrels", "test_qrels", "test_queries") for path in options[name]]
+    written = [
+        *([options["scores"]] if options["scores"] else []),
+        *([output, log_of(output)] if output else []),
+    ]
+    refuse_places(written, [*rows.paths, *beside, *([judge.chat.journal] if judge.model else [])])
     if action is not None:
         refuse_fix(rows, output, action, issues)
     known = Judgements.read(*(options[name] for name in ("qrels", "test_qrels", "test_queries")))
@@ -230,6 +241,8 @@ def _audited(
         result.settings["command"] = command_line()
         if action is None or result.findings is None:
             return result, []
+        if asked is not None:
+            refuse_unanswered(result.data["judge"])
         done = fix(rows, result.findings, output, action, issues)
     result.data["fix"] = done.to_dict()
     return result, [f"{output}: {done.told()}"]
@@ -259,9 +272,4 @@ def _undo(given: tuple[str | Path, ...], log: Path, output: Path | None) -> None
     if given or output is None:
         raise click.UsageError("--undo takes the log alone, and -o for the rows as they were.")
     done = undo(log, output)
-    same = (
-        "byte for byte what was audited"
-        if done.same
-        else "the rows that were audited, in the canonical layout"
-    )
-    click.echo(f"{output}: {same}; {count(done.rows, 'row')} put back")
+    click.echo(f"{output}: {done.told()}; {count(done.rows, 'row')} put back")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,8 +71,7 @@ def asker(model: str, chat: ChatOptions, progress: Progress) -> Iterator[ChatAsk
     from eci.chat.journal import Journal
 
     settings = chat.of(model)
-    # A claim is renewed before every attempt; more than one attempt and the wait after it is a dead one.
-    journal = Journal(chat.journal, stale_after=4 * settings.timeout + 240)
+    journal = Journal(chat.journal)
     try:
         click.echo(f"answers are kept in {chat.journal}", err=True)
         opened = ChatAsker(settings, journal, progress=progress)
@@ -81,6 +81,22 @@ def asker(model: str, chat: ChatOptions, progress: Progress) -> Iterator[ChatAsk
             opened.close()
     finally:
         journal.close()
+
+
+def events(stage: str, done: int, total: int, /) -> None:
+    """Progress that tells on stderr what happens on the way, for a command that counts for itself."""
+    if not done and not total:
+        # A line that counts may stand there, unfinished.
+        click.echo(f"\r\x1b[K{stage}" if sys.stderr.isatty() else stage, err=True)
+
+
+class _Temperature(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
+    """A number from 0 to 2, or none for models that take none."""
+
+    name = "0..2|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "none" else click.FloatRange(0, 2).convert(value, param, ctx)
 
 
 def _price(text: str | None) -> tuple[float, float] | None:
@@ -93,7 +109,15 @@ def _price(text: str | None) -> tuple[float, float] | None:
     return prompts, answers
 
 
+def given_options(*names: str) -> tuple[str, ...]:
+    """Which of these options stand on the command line, as users write them."""
+    context, there = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
+    given = (name for name in names if context.get_parameter_source(name) is there)
+    return tuple(f"--{name.replace('_', '-')}" for name in given)
+
+
 _SETTINGS = ("base_url", "key_env", "max_tokens", "concurrency", "rpm", "tpm", "timeout", "retry_failed")
+NAMES = (*_SETTINGS, "chat_temperature", "price", "journal", "dry_run")
 _CHAT = (
     click.option(
         "--base-url",
@@ -112,10 +136,10 @@ _CHAT = (
     ),
     click.option(
         "--chat-temperature",
-        type=click.FloatRange(0, 2),
+        type=_Temperature(),
         default=0.0,
         show_default=True,
-        help="Of the answers; some models take 1 alone.",
+        help="Of the answers, or 'none' for models that take none or their own alone.",
     ),
     click.option(
         "--max-tokens",

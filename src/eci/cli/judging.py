@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eci.cli.chatting import ChatOptions, chat_options
+from eci.cli.chatting import NAMES, ChatOptions, chat_options, given_options
 
 if TYPE_CHECKING:
     from eci.audit.judging import Judge
@@ -42,20 +42,21 @@ class JudgeOptions:
     @contextmanager
     def opened(self) -> Iterator[Judge | None]:
         """Who is asked; where the model cannot be, that is told before the work."""
+        from eci.atomic import require_folder
         from eci.audit.judging import Judge
         from eci.chat.endpoint import Endpoint
-        from eci.cli.chatting import asker
-        from eci.types import silent
+        from eci.cli.chatting import asker, events
 
         if self.model is None:
             yield None
             return
         settings, how = self.chat.of(self.model), (self.by, self.limit, self.chat.journal)
         if self.dry_run:
+            require_folder(self.chat.journal)
             yield Judge(None, settings, *how)
             return
         Endpoint(settings).close()
-        with asker(self.model, self.chat, silent) as opened:
+        with asker(self.model, self.chat, events) as opened:
             yield Judge(opened, settings, *how)
 
 
@@ -71,6 +72,11 @@ def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         chat: ChatOptions,
         **options: Any,
     ) -> Any:
+        alone = given_options("judge_by", "judge_limit", *NAMES) if judge is None else ()
+        if alone:
+            raise click.UsageError(
+                f"{', '.join(alone)}: nobody is asked without a judge, give --judge MODEL."
+            )
         return command(*args, judge=JudgeOptions(judge, judge_by, judge_limit, chat), **options)
 
     wrapped: Callable[..., Any] = chat_options(with_judge)

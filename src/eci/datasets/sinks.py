@@ -63,10 +63,15 @@ def parquet(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema | N
         for batch in batches:
             held.append(batch)
             if sum(each.nbytes for each in held) >= GROUP_BYTES:
-                writer.write_table(pa.Table.from_batches(held))
+                writer.write_table(_group(held))
                 held = []
         if held:
-            writer.write_table(pa.Table.from_batches(held))
+            writer.write_table(_group(held))
+
+
+def _group(batches: list[pa.RecordBatch]) -> pa.Table:
+    """One piece, so that its bytes do not depend on the batches that the rows came in."""
+    return pa.Table.from_batches(batches).combine_chunks()
 
 
 def hugging_face(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema | None) -> None:
