@@ -20,6 +20,7 @@ from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, answer_to,
 from eci.chat.asking import ChatAsker
 from eci.chat.counting import estimate
 from eci.chat.endpoint import Endpoint
+from eci.chat.entries import digest_of
 from eci.chat.faults import Again
 from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
@@ -588,3 +589,13 @@ def test_estimates_know_what_is_kept_and_what_answers_take(tmp_path):
     )
     assert [one.key for one in found.first] == ["row 5", "row 6", "row 7"]
     assert again.calls == 4
+
+
+def test_a_claim_made_after_the_run_was_given_up_is_given_back(tmp_path):
+    stopping = threading.Event()
+    stopping.set()
+    with ChatServer() as server, asker(tmp_path, server.url) as opened:
+        request = next(iter(requests(1)))
+        assert opened._asked(digest_of(request, opened.settings), request, stopping) is None
+        assert opened.journal.status().states == {"open": 1}
+        assert server.asked.total() == 0

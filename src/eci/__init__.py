@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eci.ablation import Ablation, AblationSettings
-    from eci.api import ablate, audit_rows, compare, probe, score, select
+    from eci.api import ablate, compare, probe, score
     from eci.association import Measures
     from eci.audit.collecting import Judgements
     from eci.audit.issues import AuditSettings
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eci.models.sentence_transformer import ModelOptions
     from eci.probe_material import ProbeSettings
     from eci.probed import ProbeResult
+    from eci.repairing import audit_rows, select
     from eci.results import Estimate, ScoreResult, SourceResult
     from eci.selection import SelectSettings
     from eci.settings import Settings
@@ -79,14 +80,14 @@ _WHERE = {
     "SourceResult": "eci.results",
     "TrainSettings": "eci.training.settings",
     "ablate": "eci.api",
-    "audit_rows": "eci.api",
+    "audit_rows": "eci.repairing",
     "compare": "eci.api",
     "eci_score": "eci.metrics",
     "evaluate": "eci.metrics",
     "evaluate_retrieval": "eci.validation.evaluation",
     "probe": "eci.api",
     "score": "eci.api",
-    "select": "eci.api",
+    "select": "eci.repairing",
     "train": "eci.training.train",
     "validate": "eci.validation.running",
 }

@@ -14,16 +14,10 @@ from typing import Any
 from eci import probing, scoring
 from eci.ablation import Ablation, AblationSettings, Remembering
 from eci.association import Measures
-from eci.audit.collecting import Judgements
-from eci.audit.issues import AuditSettings
-from eci.audit.judging import Judge
-from eci.audit.result import AuditResult
-from eci.audit.running import audit
 from eci.comparison import Comparison
-from eci.datasets import ReadOptions, Rows, from_object, read
+from eci.datasets import ReadOptions, from_object, read
 from eci.datasets.collection import document_texts_of
 from eci.datasets.identity import fingerprint
-from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError, EncoderError
 from eci.examples import CHOICES, Examples
 from eci.models import bundled
@@ -32,13 +26,10 @@ from eci.models.sentence_transformer import ModelOptions
 from eci.probe_material import ProbeSettings
 from eci.probed import ProbeResult
 from eci.results import ScoreResult, listed
-from eci.selected import SelectResult
-from eci.selecting import select_rows
-from eci.selection import SelectSettings
 from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent
 
-__all__ = ["ablate", "audit_rows", "compare", "prepared_encoder", "probe", "score", "select"]
+__all__ = ["ablate", "compare", "prepared_encoder", "probe", "rows_of", "score", "versions"]
 
 
 def score(
@@ -77,48 +68,6 @@ def score(
         Rows, model or cache cannot be used; the message says what to do.
     """
     return _Task.of(rows, reading, loading, cache, progress).scored(encoder, settings or Settings())
-
-
-def audit_rows(
-    rows: Any,
-    encoder: str | Encoder = bundled.NAME,
-    *,
-    settings: AuditSettings | None = None,
-    known: Judgements | None = None,
-    table: str | Path | None = None,
-    judge: Judge | None = None,
-    progress: Progress = silent,
-) -> AuditResult:
-    """Find what is wrong with the negatives of `rows`.
-
-    Parameters
-    ----------
-    rows : Rows, or what `score` takes
-        ``eci.datasets.read`` gives Rows, and takes what is not to be detected.
-    encoder, progress
-        As in `score`.
-    settings : AuditSettings, optional
-    known : Judgements, optional
-        What is known beside the rows; ``Judgements.read`` takes files.
-    table : str or Path, optional
-        Where the scores of every negative go, as Parquet.
-    judge : Judge, optional
-        Asks a chat model about the likely false negatives.
-
-    Returns
-    -------
-    AuditResult
-        ``result.flagged(issue)`` names the negatives, most severe first.
-
-    Raises
-    ------
-    EciError
-        As in `score`; or the table cannot be written, or the chat model not be asked.
-    """
-    read_rows = rows if isinstance(rows, Rows) else _read(rows, ReadOptions())
-    with prepared_encoder(encoder, progress=progress) as ready:
-        path = Path(table) if table is not None else None
-        return audit(read_rows, ready, settings, known=known, table=path, judge=judge, progress=progress)
 
 
 def compare(
@@ -241,47 +190,6 @@ def probe(
     return found
 
 
-def select(
-    rows: Any,
-    output: str | Path,
-    encoder: str | Encoder = bundled.NAME,
-    *,
-    settings: SelectSettings,
-    loading: ModelOptions | None = None,
-    cache: bool | str | Path = True,
-    progress: Progress = silent,
-) -> SelectResult:
-    """Write `rows` with the best k negatives of each query, out of all sources.
-
-    Parameters
-    ----------
-    rows : Rows, or what `score` takes
-        ``eci.datasets.read`` gives Rows, and takes what is not to be detected.
-    output : str or Path
-        As in ``eci.datasets.write``.
-    encoder, loading, cache, progress
-        As in `score`.
-    settings : SelectSettings
-
-    Returns
-    -------
-    SelectResult
-
-    Raises
-    ------
-    EciError
-        As in `score`; or the output cannot be written.
-    """
-    read_rows = rows if isinstance(rows, Rows) else _read(rows, ReadOptions())
-    # Before a model is loaded for what cannot be written.
-    refuse(Path(output), settings.layout, read_rows.paths)
-    with prepared_encoder(encoder, loading, cache, progress) as ready:
-        found = select_rows(read_rows, output, ready, settings, progress=progress)
-    found.settings.update(loading=asdict(loading or ModelOptions()), versions=_versions())
-    found.data.update(layout=read_rows.layout, files=read_rows.fingerprint())
-    return found
-
-
 @dataclass(frozen=True)
 class _Task:
     """Rows that were read, and how encoders are to be loaded for them."""
@@ -304,7 +212,7 @@ class _Task:
         progress: Progress,
     ) -> _Task:
         reading = reading or ReadOptions()
-        read_rows = _read(rows, reading)
+        read_rows = rows_of(rows, reading)
         progress("reading rows", 0, 0)
         examples = Examples.from_batches(read_rows)
         if not examples.sources and read_rows.notes:
@@ -364,10 +272,11 @@ class _Task:
         }
         found.settings["loading"] = asdict(self.loading or ModelOptions())
         found.data.update(self.origin, notes=[*self.origin["notes"], *found.data.get("notes", ())])
-        found.settings["versions"] = _versions()
+        found.settings["versions"] = versions()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python, eci and what decides its figures."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in ("eci", "numpy", "pyarrow")},
@@ -424,7 +333,8 @@ def _told_of(label: str, before: dict[str, ScoreResult], cache: bool | str | Pat
         raise EncoderError(f"encoder {label}: {error}{told}") from error
 
 
-def _read(rows: Any, options: ReadOptions) -> Any:
+def rows_of(rows: Any, options: ReadOptions) -> Any:
+    """Rows of files, or of what `score` takes."""
     if isinstance(rows, str | Path):
         return read([rows], options)
     if isinstance(rows, Sequence) and rows and all(isinstance(entry, str | Path) for entry in rows):

@@ -175,6 +175,10 @@ class ChatAsker:
         entry = self.journal.claim(digest, request, self.settings.model, self._anew)
         if entry.state != "asked" or entry.held:
             return self._settled(digest, request, entry)
+        if stopping.is_set():
+            # The run may have given up its claims before this one was made.
+            self.journal.release(digest)
+            return None
         sent = Sent(digest, request, entry)
         sender = Sender(self.settings, self._opened(), self.journal, self._pace, self._note, stopping)
         try:

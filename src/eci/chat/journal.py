@@ -83,12 +83,13 @@ class Journal:
         with self._lock, self._explained():
             self._connection.close()
 
-    def release(self) -> None:
-        """Give up what is claimed and not answered."""
+    def release(self, digest: bytes | None = None) -> None:
+        """Give up what is claimed and not answered, or this one of it."""
         with self._lock, self._explained():
             self._connection.execute(
-                f"UPDATE answers SET state = 'open', owner = NULL WHERE {_OWN}",  # noqa: S608
-                (self._owner,),
+                f"UPDATE answers SET state = 'open', owner = NULL "  # noqa: S608
+                f"WHERE {_OWN} AND digest = COALESCE(?, digest)",
+                (self._owner, digest),
             )
 
     def renew(self) -> None:

@@ -76,14 +76,14 @@ def select(
       eci select bm25.parquet dense.parquet --k 4 -o train.parquet
       eci select rows.jsonl --k 8 --max-false-negative-risk 0.8 --to n-tuple -o train.jsonl
     """  # noqa: D301
-    from eci import api
+    from eci import repairing
     from eci.cli.progress import StderrProgress
     from eci.datasets import read
     from eci.selection import SelectSettings
 
     settings = SelectSettings(layout=target, **options)
     with StderrProgress() as progress:
-        found = api.select(
+        found = repairing.select(
             read(inputs, reading),
             output,
             encoder,
