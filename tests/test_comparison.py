@@ -39,8 +39,8 @@ def test_each_result_is_that_of_its_encoder_alone(comparison):
 
 
 def test_rows_are_read_once(monkeypatch):
-    read, times = api._read, []
-    monkeypatch.setattr(api, "_read", lambda *arguments: times.append(1) or read(*arguments))
+    read, times = api.rows_of, []
+    monkeypatch.setattr(api, "rows_of", lambda *arguments: times.append(1) or read(*arguments))
     eci.compare(ROWS, [SMALL, LARGE])
     assert len(times) == 1
 
