@@ -53,10 +53,15 @@ bench: demo  ## long: every benchmark, results under benchmarks/results
 	$(BIN)/python benchmarks/effects.py demo
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/mine.py
+	$(BIN)/python benchmarks/selecting.py
+	$(BIN)/python benchmarks/audit.py speed --queries 20000 -k 50 --documents 250000
 	$(BIN)/python benchmarks/score.py  # this and what follows need ECI_DATA
 	$(BIN)/python benchmarks/false_negatives.py scifact
 	$(BIN)/python benchmarks/false_negatives.py nfcorpus
 	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/audit.py fallback
+	$(BIN)/python benchmarks/audit.py planted
+	for name in nfcorpus cranfield scifact; do $(BIN)/python benchmarks/audit.py hidden $$name; done
 	for damage in known style; do $(BIN)/python benchmarks/contamination.py scifact $$damage; done
 	for damage in known hidden style; do $(BIN)/python benchmarks/contamination.py nfcorpus $$damage; done
 

@@ -117,13 +117,14 @@ def rankings(cases: list[Case]) -> str:
     rows = []
     for name in order:
         signs = [case.metrics[name]["signs_decided"] for case in cases]
-        told = {key: sum(each[key] for each in signs) for key in ("hits", "total")}
+        told = summed(signs)
         rows.append(
             [
                 f"`{name}`",
                 *(signed(case.metrics[name]["kendall"]["value"]) for case in cases),
                 ", ".join(f"{case.metrics[name]['regret']['value']:.4f}" for case in cases),
                 share(told),
+                share(summed([case.metrics[name]["signs"] for case in cases])),
                 ", ".join(
                     signed(case.judged[name]["kendall"]["value"]) for case in cases if name in case.judged
                 ),
@@ -133,24 +134,29 @@ def rankings(cases: list[Case]) -> str:
         [
             "what noise allows",
             *(signed(case.agreement["ceiling"]["queries"]["value"]) for case in cases),
-            *("", "", ""),
+            *("", "", "", ""),
         ],
         [
             "a source at random",
             *("" for _ in cases),
             ", ".join(f"{case.agreement['regret_random']['value']:.4f}" for case in cases),
-            *("", ""),
+            *("", "", ""),
         ],
         [
             "always `none`",
             *("" for _ in cases),
             ", ".join(f"{case.agreement['regret_none']['value']:.4f}" for case in cases),
-            *("", ""),
+            *("", "", ""),
         ],
-        ["always help", *("" for _ in cases), "", *of_constants(cases), ""],
+        ["always help", *("" for _ in cases), "", *of_constants(cases), "", ""],
     ]
-    last = ("lost by the first choice", "signs of decided", "under the full model")
+    last = ("lost by the first choice", "signs of decided", "of all", "under the full model")
     return table([*heads(cases, "τ"), *last], rows)
+
+
+def summed(signs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Signs that were right, over the cases."""
+    return {key: sum(each[key] for each in signs) for key in ("hits", "total")}
 
 
 def of_constants(cases: list[Case]) -> list[str]:

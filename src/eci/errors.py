@@ -51,6 +51,7 @@ class ChatError(EciError):
 
     def __init__(self, what: str, *, hint: str, retryable: bool = False) -> None:
         super().__init__(f"{what} {hint}")
+        self.what = what
         self.hint = hint
         self.retryable = retryable
 

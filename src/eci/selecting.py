@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.atomic import scratch_folder
-from eci.audit.risk import Barred, Edited, FalseNegativeRisk
+from eci.audit.risk import Barred, Edited, FalseNegativeRisk, Same
 from eci.datasets import write
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped
@@ -84,10 +84,12 @@ def select_rows(
         examples = Examples.from_batches(by_edit.watched(batches(Counter())))
         _refuse(examples, settings)
         selector = Selector(examples, encoder, settings)
-        barred, risk = Barred(examples), None
+        same = Same.of(examples)
+        barred, risk = Barred(examples, same), None
         if settings.max_false_negative_risk is not None:
             of_edits = by_edit.among(examples.documents)
-            risk = FalseNegativeRisk(examples, selector.embedded, of_edits, settings.max_false_negative_risk)
+            bound = settings.max_false_negative_risk
+            risk = FalseNegativeRisk(examples, same, selector.embedded, of_edits, bound)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
             passes.append(_Pass(examples, selector, (barred, risk), stream.survey))

@@ -232,7 +232,5 @@ def _asked(questions: _Questions, asker: Asker, way: Way, progress: Progress) ->
             raise
         kept = f"Answers to {tally.calls:,} of {count(len(questions), 'call')} are kept"
         hint = f"{error.hint} {kept}: the same command again asks the rest."
-        raise ChatError(
-            str(error).removesuffix(error.hint).strip(), hint=hint, retryable=error.retryable
-        ) from error
+        raise ChatError(error.what, hint=hint, retryable=error.retryable) from error
     return tally

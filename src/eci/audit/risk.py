@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,28 @@ class Edited:
         return np.array([text in self._texts for text in documents], dtype=np.bool_)
 
 
+@dataclass(frozen=True)
+class Same:
+    """By which texts are the same, whatever their case and white space.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (Q,), int64
+        Digests of the queries of examples.
+    documents : ndarray of shape (D,), int64
+        Digests of their documents.
+    """
+
+    queries: Integers
+    documents: Integers
+
+    @classmethod
+    def of(cls, examples: Examples) -> Same:
+        """Of all texts of examples."""
+        texts = (pa.array(each, pa.string()) for each in (examples.queries, examples.documents))
+        return cls(*(text_digests(None, each) for each in texts))
+
+
 class Barred:
     """What cannot be a negative of a query, whatever its list says.
 
@@ -46,15 +69,14 @@ class Barred:
     Parameters
     ----------
     examples : Examples
+    same : Same
     """
 
     REASONS = ("known positives of the same question", "without text", "the text of their query")
 
-    def __init__(self, examples: Examples) -> None:
-        group = text_digests(None, pa.array(examples.queries, pa.string()))
-        digests = text_digests(None, pa.array(examples.documents, pa.string()))
-        self._asked, self._asker = np.unique(group, return_inverse=True)
-        self._digests, self._text = np.unique(digests, return_inverse=True)
+    def __init__(self, examples: Examples, same: Same) -> None:
+        self._asked, self._asker = np.unique(same.queries, return_inverse=True)
+        self._digests, self._text = np.unique(same.documents, return_inverse=True)
         positives = examples.positives.with_values(self._text[examples.positives.values])
         self._known = Pairs.of(self._asker, positives, len(self._digests))
 
@@ -90,6 +112,7 @@ class FalseNegativeRisk:
     Parameters
     ----------
     examples : Examples
+    same : Same
     embedded : Embedded
         With the vectors of all of them.
     edited : ndarray of shape (D,), bool
@@ -103,20 +126,25 @@ class FalseNegativeRisk:
         Where the weights are from, and what they are.
     """
 
-    def __init__(self, examples: Examples, embedded: Embedded, edited: Flags, bound: float) -> None:
+    def __init__(
+        self, examples: Examples, same: Same, embedded: Embedded, edited: Flags, bound: float
+    ) -> None:
         size = self._size = len(examples.documents)
         self._codes = np.unique(examples.negatives.rows * size + examples.negatives.values)
         lengths = np.bincount(self._codes // size, minlength=len(examples.queries))
         negatives = Ragged.from_lengths(self._codes % size, lengths)
-        digests = text_digests(None, pa.array(examples.documents, pa.string()))
-        group = text_digests(None, pa.array(examples.queries, pa.string()))
         material = Material(
-            embedded.queries, embedded.documents, examples.positives, negatives, group, digests
+            embedded.queries,
+            embedded.documents,
+            examples.positives,
+            negatives,
+            same.queries,
+            same.documents,
         )
         seen = features(material, Candidates(np.arange(len(negatives)), negatives, examples.positives))
         known = material.in_own_positives | material.known_elsewhere
         by_edit = edited[negatives.values]
-        usable = ~known & ~by_edit & (digests != EMPTY)[negatives.values]
+        usable = ~known & ~by_edit & (same.documents != EMPTY)[negatives.values]
         found, self.learned = chances(material, seen, usable)
         self._edited = int(by_edit.sum())
         self._risky = ~by_edit & (found > bound)
