@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eci.errors import EciError
 from eci.miners.copies import near_copies
-from eci.miners.filters import Candidates, Filters, Selector
+from eci.miners.filters import Candidates, Filters, Selector, curated
 from eci.ragged import Ragged
 
 
@@ -227,3 +228,49 @@ def test_short_and_empty_texts_are_compared_by_their_words():
     texts = ["red fox", "Red  Fox!", "blue", "", "one two three four"]
     pairs = np.array([[0, 1], [0, 2], [3, 4], [0, 4]])
     assert near_copies(texts, pairs, 0.8).tolist() == [True, False, False, False]
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1, 1), st.booleans()), min_size=1, max_size=12),
+    st.floats(-1, 1),
+    st.booleans(),
+)
+def test_margins_spare_what_is_curated_and_count_it(drawn, floor, keep):
+    scores, made = (list(side) for side in zip(*drawn, strict=True))
+    filters = Filters(absolute_margin=0.1, max_score=0.5, near_copy=None, keep_curated=keep)
+    given_ = replace(candidates([scores], [floor]), curated=np.array(made))
+    chosen, selector = select(filters, None, given_)
+    close = [score + 0.1 > floor for score in scores]
+    spared = [near and own and keep for near, own in zip(close, made, strict=True)]
+    expected = [
+        (not near or spare) and score <= 0.5 for score, near, spare in zip(scores, close, spared, strict=True)
+    ]
+    assert chosen.tolist() == expected
+    assert selector.exempt.total() == sum(spared)
+    assert selector.removed["absolute margin"] == sum(close) - sum(spared)
+
+
+def test_both_margins_spare_and_without_the_option_neither_does():
+    given_ = replace(candidates([[0.9, 0.2]], [0.8]), curated=np.array([True, True]))
+    for keep, left in ((True, [True, True]), (False, [False, True])):
+        filters = Filters(absolute_margin=0.0, relative_margin=0.1, keep_curated=keep)
+        chosen, selector = select(filters, 2, given_)
+        assert chosen.tolist() == left
+        assert dict(selector.exempt) == ({"absolute margin": 1, "relative margin": 1} if keep else {})
+    assert select(Filters(absolute_margin=0.0, keep_curated=True), 2, candidates([[0.9]], [0.8]))[
+        0
+    ].tolist() == [False]
+
+
+def test_curated_is_a_key_of_extra_and_no_text_in_it():
+    extra = pa.array(
+        [
+            '{"edit":"date"}',
+            '{"title":"t","broken_requirement" : {"id":"R1"}}',
+            '{"explanation":"\\"edit\\": {}"}',
+            '{"domain":"edit"}',
+            '{"sources":["broken_requirement"]}',
+            None,
+        ]
+    )
+    assert curated(extra).tolist() == [True, True, False, False, False, False]

@@ -23,7 +23,7 @@ from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError
 from eci.examples import NEGATIVE, POSITIVE, ROWS, shorten
 from eci.miners.copies import near_copies
-from eci.miners.filters import Candidates, Filters, Selector
+from eci.miners.filters import Candidates, Filters, Selector, curated
 from eci.miners.reranked import checked
 from eci.ragged import Ragged
 from eci.results import count
@@ -75,6 +75,8 @@ class FilterResult:
         Negatives that each filter removed, in the order in which the filters apply.
     settings : dict
     notes : list of str
+    exempt : dict of str to int
+        Curated negatives that a margin would have removed, see ``Filters.keep_curated``.
     """
 
     queries: int
@@ -82,6 +84,7 @@ class FilterResult:
     removed: dict[str, int]
     settings: dict[str, Any]
     notes: list[str]
+    exempt: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Everything, as JSON of schema ``eci.filter/1``."""
@@ -97,6 +100,7 @@ class FilterResult:
                 + (f", {told['short']:,} with fewer than {self.settings['k']}" if self.settings["k"] else "")
             )
         lines += [f"  removed by {name}: {number:,}" for name, number in self.removed.items()]
+        lines += [f"  curated, spared by {name}: {number:,}" for name, number in self.exempt.items()]
         return "\n".join([*lines, *(f"· {note}" for note in self.notes)])
 
 
@@ -152,6 +156,7 @@ def filter_rows(
         removed={name: number for name, number in done.selector.removed.items() if number},
         settings={**asdict(settings), "teacher": teacher.describe() if teacher else None},
         notes=[*rows.notes, *([note] if note else []), *written.told(settings.layout)],
+        exempt=dict(done.selector.exempt),
     )
 
 
@@ -215,7 +220,8 @@ class _Pass:
         order = order[free]
         floor = -Ragged.from_lengths(-scores[0], positives.lengths).maxima()
         numbers = numbers_of(batch.column("query_id"), batch.column("query"))
-        candidates = Candidates(documents, scores[1][order], floor[row_of_list], numbers[row_of_list])
+        made = curated(negatives.fields["extra"])[order]
+        candidates = Candidates(documents, scores[1][order], floor[row_of_list], numbers[row_of_list], made)
 
         def copies(mask: Flags) -> Flags:
             return self._copies(positives, negatives, order, mask)

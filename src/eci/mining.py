@@ -85,6 +85,8 @@ class MineResult:
         Miner, filters, k, and everything else that decides the result.
     notes : list of str
         What was left out or noticed while reading and writing.
+    exempt : dict of str to int
+        Curated negatives that a margin would have removed, see ``Filters.keep_curated``.
     """
 
     source: str
@@ -96,6 +98,7 @@ class MineResult:
     lengths: dict[int, int]
     settings: dict[str, Any]
     notes: list[str]
+    exempt: dict[str, int] = field(default_factory=dict)
 
     @property
     def short(self) -> int:
@@ -115,6 +118,7 @@ class MineResult:
             f"{count(self.candidates, 'candidate')} → {count(self.negatives, 'negative')} (k = {k})"
         ]
         lines += [f"  removed by {name}: {number:,}" for name, number in self.removed.items()]
+        lines += [f"  curated, spared by {name}: {number:,}" for name, number in self.exempt.items()]
         if self.short:
             least = min(self.lengths)
             lines.append(
@@ -186,6 +190,7 @@ def mine(
         lengths=dict(sorted(tally.lengths.items())),
         settings=job.describe(),
         notes=[*counts, *job.recall(), *written.told(settings.layout)],
+        exempt=dict(tally.selector.exempt),
     )
 
 
@@ -333,7 +338,9 @@ class _Job:
     def _select(self, selector: Selector, queries: Integers, ranking: Ranking, positives: Ragged) -> Flags:
         floor = -positives.with_values(-positives.values).maxima()
         keys = ranking.documents.with_values(self._keys(ranking))
-        candidates = Candidates(keys, ranking.scores, floor, self.task.numbers(queries))
+        # What lies in no corpus was made by an edit.
+        made = ranking.documents.values >= len(self.task.corpus)
+        candidates = Candidates(keys, ranking.scores, floor, self.task.numbers(queries), made)
         known = self.task.known.take(queries)
 
         def copies(asked: Flags) -> Flags:

@@ -15,6 +15,7 @@ from eci.errors import EciError
 
 _COMMANDS = (
     "mine",
+    "generate",
     "filter",
     "audit",
     "mix",

@@ -47,7 +47,7 @@ def chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_chat(*args: Any, journal: Path, dry_run: bool, price: str | None, **options: Any) -> Any:
         settings = {name: options.pop(name) for name in _SETTINGS}
-        settings |= {"temperature": options.pop("chat_temperature"), "price": _price(price)}
+        settings |= {"temperature": options.pop("chat_temperature"), "price": price_of(price)}
         chat = ChatOptions(settings, journal, dry_run)
         return command(*args, chat=chat, **options)
 
@@ -99,7 +99,8 @@ class _Temperature(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # 
         return None if value == "none" else click.FloatRange(0, 2).convert(value, param, ctx)
 
 
-def _price(text: str | None) -> tuple[float, float] | None:
+def price_of(text: str | None) -> tuple[float, float] | None:
+    """The two prices of ``--price``, or None."""
     if text is None:
         return None
     try:

@@ -26,7 +26,7 @@ _ENCODER = click.option(
     show_default=True,
     help="Model whose vectors are compared: a folder, a hub name, or 'hashing' (no weights).",
 )
-_INPUTS = (
+INPUTS = (
     click.argument("inputs", nargs=-1, metavar="[ROWS|FOLDER]..."),
     click.option("--queries", type=_PATH, help="Queries by id, where no BEIR folder is given."),
     click.option("--corpus", type=_PATH, help="Documents by id; with ROWS, documents besides the positives."),
@@ -72,7 +72,7 @@ def _miner(*own: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[
             _mine(build, options)
 
         wrapped: Callable[..., Any] = command
-        given: tuple[Callable[..., Any], ...] = (*_INPUTS, *own, *_OUTPUT, filter_options, teacher_option)
+        given: tuple[Callable[..., Any], ...] = (*INPUTS, *own, *_OUTPUT, filter_options, teacher_option)
         for option in reversed((*given, loading_options)):
             wrapped = option(wrapped)
         return wrapped

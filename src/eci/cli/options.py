@@ -226,6 +226,7 @@ _FILTERED = (
     "sampling",
     "seed",
     "max_uses",
+    "keep_curated",
 )
 _FILTERS = (
     click.option("--range-min", default=0, show_default=True, metavar="N", help="Skip the first N."),
@@ -260,5 +261,10 @@ _FILTERS = (
         type=click.FloatRange(0, 1),
         metavar="J",
         help="Drop near copies of positives: Jaccard similarity of word 3-grams from J on; 0: off.",
+    ),
+    click.option(
+        "--keep-curated",
+        is_flag=True,
+        help="Margins spare negatives made by an edit or by breaking one requirement; how many is told.",
     ),
 )

@@ -118,15 +118,20 @@ def document_texts_of(path: Path) -> list[str]:
         The file cannot be read, holds no document, or holds training rows.
     """
     path = beside(path, "corpus") or path
-    for chunk in islice(_chunks(path), 1):
-        rows = [key for key in _ROW_KEYS if key in chunk.shape()]
-        if rows:
-            raise DataError(f"{path}: holds training rows (with '{rows[0]}'), no documents. Give the corpus.")
+    refuse_rows(path)
     found = Collection.load([path])
     texts: list[str] = joined(found.titles, found.texts).to_pylist()
     if not texts:
         raise DataError(f"{path}: has no documents.")
     return texts
+
+
+def refuse_rows(path: Path) -> None:
+    """Raise a `DataError` if a file has training rows, whose queries would pass for documents."""
+    for chunk in islice(_chunks(path), 1):
+        rows = [key for key in _ROW_KEYS if key in chunk.shape()]
+        if rows:
+            raise DataError(f"{path}: holds training rows (with '{rows[0]}'), no documents. Give the corpus.")
 
 
 def beside(folder: Path | None, kind: str) -> Path | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from eci.errors import EciError
@@ -16,6 +18,9 @@ from eci.types import Flags, Floats, Integers
 
 # Candidates beyond those asked for, where nothing but copies of positives can fall out.
 _SPARE = 16
+_MARGINS = ("absolute margin", "relative margin")
+# Keys of the JSON objects in ``extra``, not texts in them: quotation marks within texts are escaped.
+_CURATED = r'"(?:edit|broken_requirement)"\s*:'
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,9 @@ class Filters:
     near_copy : float, optional
         Jaccard similarity of word 3-grams with a known document from which on a candidate
         is taken for its copy; None does not look for copies.
+    keep_curated : bool
+        Margins do not apply to negatives that were made by an edit or by breaking one requirement: they
+        are near their positive on purpose. How often a margin would have removed one is counted.
     """
 
     range_min: int = 0
@@ -55,6 +63,7 @@ class Filters:
     seed: int = 0
     max_uses: int | None = None
     near_copy: float | None = 0.8
+    keep_curated: bool = False
 
     def __post_init__(self) -> None:
         if self.range_min < 0 or (self.range_max is not None and self.range_max <= self.range_min):
@@ -128,12 +137,15 @@ class Candidates:
         Lowest score of a labelled positive, by the same judge; NaN where there is none.
     queries : ndarray of shape (G,), uint64
         A number for each query, which does not depend on the others. Lists of one query stand together.
+    curated : ndarray of shape (n,), optional
+        Which were made by an edit or by breaking one requirement; none if not given.
     """
 
     documents: Ragged
     scores: Floats
     floor: Floats
     queries: NDArray[np.uint64]
+    curated: Flags | None = None
 
 
 class Selector:
@@ -151,6 +163,8 @@ class Selector:
     def __init__(self, filters: Filters, k: int | None, reach: int) -> None:
         self.filters, self.k, self.reach = filters, k, reach
         self.removed: Counter[str] = Counter()
+        # Curated negatives that a margin would have removed, by margin.
+        self.exempt: Counter[str] = Counter()
         # Of each document, how many queries use it, and the last of them.
         self._uses: dict[int, tuple[int, int | None]] = {}
 
@@ -200,15 +214,21 @@ class Selector:
         passing = np.ones(len(scores), dtype=np.bool_)
         fails: dict[str, Flags] = {}
         if filters.absolute_margin is not None:
-            fails["absolute margin"] = scores + filters.absolute_margin > floor
+            fails[_MARGINS[0]] = scores + filters.absolute_margin > floor
         if filters.relative_margin is not None:
-            fails["relative margin"] = scores > floor - filters.relative_margin * np.abs(floor)
+            fails[_MARGINS[1]] = scores > floor - filters.relative_margin * np.abs(floor)
         if filters.max_score is not None:
             fails["max score"] = scores > filters.max_score
         if filters.min_score is not None:
             fails["min score"] = scores < filters.min_score
-        for words, out in fails.items():
-            self._remove(words, passing & out)
+        spared = candidates.curated if filters.keep_curated else None
+        for words, fail in fails.items():
+            out = passing & fail
+            if spared is not None and words in _MARGINS:
+                if kept := int((out & spared).sum()):
+                    self.exempt[words] += kept
+                out &= ~spared
+            self._remove(words, out)
             passing &= ~out
         return passing
 
@@ -247,6 +267,22 @@ class Selector:
                 if count == wanted:
                     break
         return window.keep(taken)
+
+
+def curated(extra: pa.Array) -> Flags:
+    r"""Which negatives were made by an edit or by breaking one requirement, of shape (n,).
+
+    Parameters
+    ----------
+    extra : Array of shape (n,), string
+        JSON objects, null where there is nothing to tell.
+
+    Examples
+    --------
+    >>> curated(pa.array(['{"edit":"number"}', '{"explanation":"an \\"edit\\": of it"}', None])).tolist()
+    [True, False, False]
+    """
+    return np.asarray(pc.fill_null(pc.match_substring_regex(extra, _CURATED), False), dtype=np.bool_)
 
 
 def _first(lists: Ragged, passing: Flags, limit: int) -> Flags:

@@ -1,0 +1,1 @@
+"""Negatives and queries that a chat model writes."""

@@ -1,0 +1,149 @@
+"""What every way to write negatives has in common: the steps of its calls, and drafts at their end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from eci.chat.entries import Entry, digest_of
+from eci.chat.journal import Journal
+from eci.chat.messages import ChatRequest
+from eci.chat.settings import ChatSettings
+from eci.generating.samples import Sample
+from eci.miners.prompts import Prompt
+
+Answers: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A negative as the model wrote it.
+
+    Parameters
+    ----------
+    text : str
+    record : mapping
+        How it was made, as JSON values, beside what every negative of the run has.
+    """
+
+    text: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """What the answers for a sample say.
+
+    Parameters
+    ----------
+    texts : tuple of Draft
+        All of them, also beyond those that were asked for.
+    rejected : Counter of str
+        Drafts that are none, by reason.
+    """
+
+    texts: tuple[Draft, ...]
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+class Generator(Protocol):
+    """A way to write negatives: by one call for a sample, or by several that build on each other."""
+
+    @property
+    def name(self) -> str:
+        """What `extra` and the command line call it."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Negatives asked for, of a sample."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides the requests, as JSON values."""
+        ...
+
+    def request(self, sample: Sample, answers: Answers, /) -> ChatRequest | None:
+        """The call after those that were answered; None after the last."""
+        ...
+
+    def drafts(self, sample: Sample, answers: Answers, /) -> Drafts:
+        """The negatives in the answers to all calls."""
+        ...
+
+    def stand_in(self, step: int, /) -> Mapping[str, Any]:
+        """An answer of usual length to a call, to estimate those after it."""
+        ...
+
+
+def request(key: str, sample: Sample, prompt: Prompt, material: Mapping[str, Any]) -> ChatRequest:
+    """A call for a sample; `number_of` finds the sample again."""
+    return ChatRequest(
+        f"{sample.number}: {key} for {sample.name}", prompt.messages(material), prompt.schema, prompt.name
+    )
+
+
+def number_of(asked: ChatRequest) -> int:
+    """The number of the sample that a call is for."""
+    return int(asked.key.partition(":")[0])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a journal has for a sample.
+
+    Parameters
+    ----------
+    answers : tuple of mapping
+        To the calls so far.
+    missing : str, optional
+        Why there is no further answer although one was asked for; None after the last call.
+    prompt_tokens, completion_tokens : int
+        Of all its calls.
+    """
+
+    answers: tuple[Mapping[str, Any], ...]
+    missing: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def found(generator: Generator, sample: Sample, journal: Journal, settings: ChatSettings) -> Found:
+    """What a journal has for a sample; nothing is asked."""
+    answers: tuple[Mapping[str, Any], ...] = ()
+    prompts = completions = 0
+    while (asked := generator.request(sample, answers)) is not None:
+        entry = journal.find(digest_of(asked, settings)) or Entry("open")
+        prompts, completions = prompts + entry.prompt_tokens, completions + entry.completion_tokens
+        if entry.value is None:
+            return Found(answers, entry.error or "it was not asked", prompts, completions)
+        answers = (*answers, entry.value)
+    return Found(answers, None, prompts, completions)
+
+
+def expected(
+    generator: Generator, samples: Iterable[Sample], journal: Journal | None, settings: ChatSettings
+) -> Iterator[ChatRequest]:
+    """All calls of a run; those that depend on answers that are not there are made with a stand-in."""
+    for sample in samples:
+        answers: tuple[Mapping[str, Any], ...] = ()
+        while (asked := generator.request(sample, answers)) is not None:
+            yield asked
+            entry = journal.find(digest_of(asked, settings)) if journal else None
+            value = entry.value if entry else None
+            answers = (*answers, generator.stand_in(len(answers)) if value is None else value)
+
+
+@contextmanager
+def opened(journal: Path) -> Iterator[Journal | None]:
+    """A journal to read; None where there is no such file, which is then not made."""
+    known = Journal(journal) if journal.exists() else None
+    try:
+        yield known
+    finally:
+        if known:
+            known.close()
