@@ -83,6 +83,110 @@ ERRORS: dict[str, tuple[Any, ...]] = {
 }
 
 
+class Batches:
+    """The files and batches of an endpoint; ``plan`` says what becomes of a batch as it is looked at.
+
+    ``plan(nth look, batch)`` is a status. One that has ended answers all its requests by the script of the
+    server, a fault of which is an error of its line; "expired" and "cancelled" answer every second one.
+    ``faults`` are done instead of the next calls of that name ("upload", "create", "look", "list", "content"):
+    a pair of status and body, or "late", which does what was asked and then fails.
+    """
+
+    def __init__(self) -> None:
+        self.plan: Callable[[int, dict[str, Any]], str] = lambda look, batch: "completed"
+        self.files: dict[str, bytes] = {}
+        self.names: list[str] = []
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.looks: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.faults: dict[str, list[Any]] = {}
+        self.strange: list[str] = []
+        self.echo = ""
+
+    def called(self, chat: ChatServer, method: str, path: str, data: bytes) -> tuple[int, str]:
+        """The response to a call: status and text."""
+        parts = path.partition("?")[0].split("/")[2:]
+        name = {("POST", "files"): "upload", ("POST", "batches"): "create"}.get((method, parts[0]))
+        name = name or ("content" if parts[-1] == "content" else "list" if len(parts) == 1 else "look")
+        with chat.lock:
+            self.calls[name] += 1
+            fault = self.faults[name].pop(0) if self.faults.get(name) else None
+            if isinstance(fault, tuple):
+                return fault[0], json.dumps(fault[1])
+            told = getattr(self, f"_{name}")(chat, parts, data)
+        if fault == "late":
+            return 500, json.dumps({"error": {"message": f"late {self.echo}"}})
+        if told is None:
+            return 404, json.dumps({"error": {"message": "no such thing"}})
+        return 200, told if isinstance(told, str) else json.dumps(told)
+
+    def _upload(self, chat: ChatServer, parts: list[str], data: bytes) -> Any:
+        # The first part that is a file: after its header, up to the boundary.
+        part = next(each for each in data.split(data.split(b"\r\n")[0]) if b"filename=" in each)
+        head, _, content = part.partition(b"\r\n\r\n")
+        self.names.append(head.split(b'filename="')[1].split(b'"')[0].decode())
+        name = f"file-{len(self.files)}"
+        self.files[name] = content.removesuffix(b"\r\n")
+        return {"id": name, "object": "file", "purpose": "batch"}
+
+    def _create(self, chat: ChatServer, parts: list[str], data: bytes) -> Any:
+        told = json.loads(data)
+        name = f"batch_{len(self.batches)}"
+        self.batches[name] = {**told, "id": name, "object": "batch", "status": "validating"}
+        return self.batches[name]
+
+    def _list(self, chat: ChatServer, parts: list[str], data: bytes) -> Any:
+        return {"data": list(self.batches.values())[::-1], "has_more": False}
+
+    def _look(self, chat: ChatServer, parts: list[str], data: bytes) -> Any:
+        batch = self.batches.get(parts[1])
+        if batch is None:
+            return None
+        self.looks[parts[1]] += 1
+        if "output_file_id" not in batch and "errors" not in batch:
+            batch["status"] = self.plan(self.looks[parts[1]], batch)
+            lines = self.files[batch["input_file_id"]].splitlines()
+            if batch["status"] in ("completed", "expired", "cancelled"):
+                self._answer(chat, batch, [json.loads(line) for line in lines])
+            elif batch["status"] == "failed":
+                batch["errors"] = {"data": [{"code": "token_limit_exceeded", "message": "too much enqueued"}]}
+        return batch
+
+    def _content(self, chat: ChatServer, parts: list[str], data: bytes) -> Any:
+        return self.files[parts[1]].decode() if parts[1] in self.files else None
+
+    def _answer(self, chat: ChatServer, batch: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+        whole, good, bad = batch["status"] == "completed", list(self.strange), []
+        for place, line in enumerate(lines):
+            question = question_of(line["body"])
+            chat.asked[question] += 1
+            if not whole and place % 2:
+                error = {"code": f"batch_{batch['status']}", "message": f"not in time {self.echo}"}
+                bad.append(json.dumps({"custom_id": line["custom_id"], "response": None, "error": error}))
+                continue
+            fault = chat.script(question, chat.asked[question], line["body"])
+            if not isinstance(fault, tuple):
+                fault = ERRORS[fault] if fault in ERRORS else (200, contents(question)[fault])
+            status, body = fault[:2]
+            told = {
+                "custom_id": line["custom_id"],
+                "response": {"status_code": status, "body": body},
+                "error": None,
+            }
+            (good if status == 200 else bad).append(json.dumps(told))
+        for kind, kept in (("output", good), ("error", bad)):
+            if kept:
+                name = batch[f"{kind}_file_id"] = f"file-{kind}-{batch['id']}"
+                self.files[name] = "\n".join(kept).encode() + b"\n"
+        batch.setdefault("output_file_id", None)
+        batch["request_counts"] = {"total": len(lines), "completed": len(good), "failed": len(bad)}
+
+
+def question_of(body: dict[str, Any]) -> str:
+    """The first line of what the user says."""
+    return str(next(each["content"] for each in body["messages"] if each["role"] == "user")).split("\n")[0]
+
+
 class ChatServer:
     """The endpoint, as a context manager; requests run in threads.
 
@@ -97,6 +201,7 @@ class ChatServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.most = self._now = 0
+        self.batches = Batches()
         self.released = threading.Event()
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -114,7 +219,7 @@ class ChatServer:
         self._server.server_close()
 
     def begun(self, body: dict[str, Any], headers: dict[str, str]) -> tuple[str, int]:
-        question = next(each["content"] for each in body["messages"] if each["role"] == "user").split("\n")[0]
+        question = question_of(body)
         with self.lock:
             self.asked[question] += 1
             self.bodies.append(body)
@@ -148,7 +253,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         chat: ChatServer = self.server.chat  # type: ignore[attr-defined]
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        data = self._whole()
+        if not self.path.endswith("/chat/completions"):
+            self._send(*chat.batches.called(chat, "POST", self.path, data), {})
+            return
+        body = json.loads(data)
         question, nth = chat.begun(body, {name.lower(): value for name, value in self.headers.items()})
         fault = chat.script(question, nth, body)
         usable = fault in ("ok", "fence", "thinking", "spare")
@@ -157,6 +266,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._do(chat, question, fault)
         finally:
             chat.ended(question, usable)
+
+    def do_GET(self) -> None:
+        chat: ChatServer = self.server.chat  # type: ignore[attr-defined]
+        self._send(*chat.batches.called(chat, "GET", self.path, b""), {})
+
+    def _whole(self) -> bytes:
+        """What was sent; files come in chunks."""
+        if "content-length" in self.headers:
+            return self.rfile.read(int(self.headers["content-length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _do(self, chat: ChatServer, question: str, fault: Fault) -> None:
         if fault == "timeout":

@@ -9,6 +9,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
+from eci.chat.batching import Batching
 from eci.chat.counting import Counts, prompt_tokens
 from eci.chat.crew import Crew
 from eci.chat.endpoint import Endpoint
@@ -62,10 +63,10 @@ class ChatAsker:
         endpoint: Endpoint | None = None,
     ) -> None:
         self.settings, self.journal, self.counts = settings, journal, Counts()
-        self._progress, self._endpoint = progress, endpoint
+        self.progress, self._endpoint = progress, endpoint
         self._pace = Pace(settings.rpm, settings.tpm)
         self._lock, self._opening = Lock(), Lock()
-        self._anew = Anew(time.time() if settings.retry_failed else 0.0, settings.max_tokens)
+        self.anew = Anew(time.time() if settings.retry_failed else 0.0, settings.max_tokens)
         self._unanswered = 0
         self._notes: SimpleQueue[str] = SimpleQueue()
         self._noted: set[str] = set()
@@ -87,6 +88,9 @@ class ChatAsker:
             The run cannot go on, for the key, the model, the endpoint or the journal, or no request is
             answered any more. What came in is kept.
         """
+        return Batching(self).ask(requests) if self.settings.batch else self._singly(requests)
+
+    def _singly(self, requests: Iterable[ChatRequest]) -> Iterator[ChatReply]:
         stopping = Event()
         sharing: dict[bytes, list[ChatRequest]] = {}
         crew: Crew[tuple[bytes, ChatRequest], ChatReply] = Crew(
@@ -123,25 +127,29 @@ class ChatAsker:
         self, crew: Crew[tuple[bytes, ChatRequest], ChatReply], sharing: dict[bytes, list[ChatRequest]]
     ) -> list[ChatReply]:
         while (taken := crew.take(_TELL)) is None:
-            self._tell()
-        self._tell()
+            self.tell()
+        self.tell()
         (digest, _), reply = taken
-        first, *others = sharing.pop(digest)
+        return self.shared(reply, sharing.pop(digest))
+
+    def shared(self, reply: ChatReply, requests: list[ChatRequest]) -> list[ChatReply]:
+        """The replies to requests of one digest; all but the first cost nothing."""
+        first, *others = requests
         free = replace(reply, prompt_tokens=0, completion_tokens=0, kept=True, retries=())
         shared = [replace(free, request=other) for other in others]
         with self._lock:
             self.counts.kept += len(shared)
             replies = self.counts.replies
-        self._progress("answers", replies, 0)
+        self.progress("answers", replies, 0)
         return [replace(reply, request=first), *shared]
 
     def _reply(self, digest: bytes, request: ChatRequest, stopping: Event) -> ChatReply | None:
         """The reply to a request; None if another process asks it now, or others are to go first."""
         entry = self.journal.find(digest)
-        reply = self._settled(digest, request, entry) if entry else None
+        reply = self.settled(digest, request, entry) if entry else None
         if reply is None and not (entry and entry.held):
             with suppress(Aside):
-                reply = self._asked(digest, request, stopping)
+                reply = self.asked(digest, request, stopping)
         elif reply is None:
             self._elsewhere.add(digest)
         if reply is None:
@@ -150,9 +158,9 @@ class ChatAsker:
             self._elsewhere.discard(digest)
         return reply
 
-    def _settled(self, digest: bytes, request: ChatRequest, entry: Entry) -> ChatReply | None:
+    def settled(self, digest: bytes, request: ChatRequest, entry: Entry) -> ChatReply | None:
         """The reply that the journal holds, if it holds one."""
-        if self._anew.covers(entry):
+        if self.anew.covers(entry):
             return None
         if entry.state != "answered" and entry.texts and not entry.refused:
             # The answer was there, and could not be read; now it may be.
@@ -171,16 +179,25 @@ class ChatAsker:
                 self.counts.reasons[kind(entry.error)] += 1
         return ChatReply(request, entry.value, entry.error, kept=True)
 
-    def _asked(self, digest: bytes, request: ChatRequest, stopping: Event) -> ChatReply | None:
-        entry = self.journal.claim(digest, request, self.settings.model, self._anew)
+    def asked(self, digest: bytes, request: ChatRequest, stopping: Event) -> ChatReply | None:
+        """The reply to a request that is sent now; None if another process sends it.
+
+        Raises
+        ------
+        Aside
+            It is to be sent again after others.
+        ChatError
+            The run cannot go on.
+        """
+        entry = self.journal.claim(digest, request, self.settings.model, self.anew)
         if entry.state != "asked" or entry.held:
-            return self._settled(digest, request, entry)
+            return self.settled(digest, request, entry)
         if stopping.is_set():
             # The run may have given up its claims before this one was made.
             self.journal.release(digest)
             return None
         sent = Sent(digest, request, entry)
-        sender = Sender(self.settings, self._opened(), self.journal, self._pace, self._note, stopping)
+        sender = Sender(self.settings, self.opened(), self.journal, self._pace, self._note, stopping)
         try:
             done = sender.send(sent, self._expected(request))
         finally:
@@ -192,7 +209,8 @@ class ChatAsker:
             # Somebody else took the request over; what they make of it counts.
             return None
         entry = sent.entry
-        self._count(entry)
+        self.count(entry)
+        self._refuse_hopeless(entry)
         return ChatReply(
             request,
             entry.value,
@@ -203,13 +221,17 @@ class ChatAsker:
             retries=tuple(sent.retries),
         )
 
-    def _count(self, entry: Entry) -> None:
+    def count(self, entry: Entry) -> None:
+        """Count what became of a request now."""
         with self._lock:
             self.counts.answered += entry.state == "answered"
             self.counts.failed += entry.state == "failed"
             self.counts.open += entry.state == "open"
             if entry.error:
                 self.counts.reasons[kind(entry.error)] += 1
+
+    def _refuse_hopeless(self, entry: Entry) -> None:
+        with self._lock:
             self._unanswered = self._unanswered + 1 if entry.state == "open" else 0
             hopeless = self._unanswered >= _HOPELESS + 2 * self.settings.concurrency
         if hopeless:
@@ -234,16 +256,17 @@ class ChatAsker:
                 self._noted.add(kind(reason))
                 self._notes.put(f"asked again: {reason}")
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Tell what there is to tell; only who asked for replies does, not the threads."""
         waited = len(self._elsewhere)
         if waited and _ELSEWHERE not in self._noted:
             self._noted.add(_ELSEWHERE)
-            self._progress(f"{count(waited, 'request')} asked by {_ELSEWHERE}, and waited for", 0, 0)
+            self.progress(f"{count(waited, 'request')} asked by {_ELSEWHERE}, and waited for", 0, 0)
         while not self._notes.empty():
-            self._progress(self._notes.get(), 0, 0)
+            self.progress(self._notes.get(), 0, 0)
 
-    def _opened(self) -> Endpoint:
+    def opened(self) -> Endpoint:
+        """The endpoint, opened when it is first needed."""
         with self._opening:
             if self._endpoint is None:
                 self._endpoint = Endpoint(self.settings)

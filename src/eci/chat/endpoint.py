@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from eci.chat.faults import Again, Aside, BadRequest, Declined, fault_of, message_of, refused, unreachable
+from eci.chat.faults import (
+    SHOWN,
+    Again,
+    Aside,
+    BadRequest,
+    Declined,
+    fault_of,
+    message_of,
+    refused,
+    unreachable,
+)
 from eci.chat.masking import Mask, whole
 from eci.chat.messages import ChatRequest
 from eci.chat.responses import Answer, answer_of
@@ -20,6 +31,7 @@ _FORMAT = ("response_format", "json_schema", "json schema", "structured output",
 # So many requests that are not taken, and none that is, say that something holds for all.
 _REFUSALS = 3
 Messages = Sequence[tuple[str, str]]
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,11 @@ class Endpoint:
         """Close the connections."""
         self._client.close()
 
+    @property
+    def proven(self) -> bool:
+        """Whether it has answered a request: then it is known in which shape it takes them."""
+        return self._answered
+
     def explain(self) -> None:
         """Put the schema into prompts from now on: the endpoint does not hold the model to it."""
         self._explained = True
@@ -143,6 +160,21 @@ class Endpoint:
             return refused(self._settings, fault) if self._refusals >= _REFUSALS else Aside()
 
     def _sent(self, request: ChatRequest, messages: Messages, shape: Shape) -> Answer:
+        body = self.body(request, messages, shape)
+        raw = self.called(lambda client: client.chat.completions.with_raw_response.create(**body))
+        return self.answer(str(raw.http_response.text))
+
+    def answer(self, text: str) -> Answer:
+        """The answer in a response with status 200; raises as `eci.chat.responses.answer_of`."""
+        return answer_of(text, self._settings.host, self._mask, self.fault)
+
+    def line(self, text: Any, most: int = SHOWN) -> str:
+        """What the endpoint says, on one line of so many characters, without the key."""
+        return self._mask.line(str(text or ""), most)
+
+    def body(self, request: ChatRequest, messages: Messages, shape: Shape | None = None) -> dict[str, Any]:
+        """A request as it is sent, if not in a shape then in that in which requests are taken so far."""
+        shape = shape or self._shape
         told = [{"role": role, "content": whole(content)} for role, content in messages]
         body: dict[str, Any] = {"model": self._settings.model, "messages": told}
         if shape.formatted:
@@ -154,22 +186,23 @@ class Endpoint:
             if value is not None:
                 body[name] = value
         body[shape.limit] = self._settings.max_tokens
-        text = self._response(body)
-        return answer_of(
-            text, self._settings.host, self._mask, lambda status, told: self._fault(status, told, {})
-        )
+        return body
 
-    def _response(self, body: dict[str, Any]) -> str:
-        """A response without an error.
+    def called(self, send: Callable[[Any], Outcome], absent: ChatError | None = None) -> Outcome:
+        """What comes of one call of the client of openai; raises what `fault_of` gives, or `Again`.
+
+        Where there is nothing at the address, `absent` is raised, if given.
 
         The errors of openai hold headers, and with them the key: none is chained to what is raised here.
         """
         host = self._settings.host
         try:
-            raw = self._client.chat.completions.with_raw_response.create(**body)
+            return send(self._client)
         except self._openai.APIStatusError as error:
             content = error.body if error.body is not None else error.response.text
-            fault = self._fault(error.status_code, content, error.response.headers)
+            fault = self.fault(error.status_code, content, error.response.headers)
+            if absent is not None and error.status_code in (404, 405):
+                fault = absent
         except self._openai.APITimeoutError as error:
             connecting = type(error.__cause__).__name__ == "ConnectTimeout"
             fault = Again(
@@ -183,11 +216,10 @@ class Endpoint:
                 told if missing else f"the connection to {host} broke: {told}",
                 unreachable=missing,
             )
-        else:
-            return str(raw.http_response.text)
         raise fault from None
 
-    def _fault(self, status: int, body: Any, headers: Mapping[str, str]) -> Exception:
+    def fault(self, status: int, body: Any, headers: Mapping[str, str] = MappingProxyType({})) -> Exception:
+        """What a response with an error stands for, as `eci.chat.faults.fault_of`."""
         return fault_of(status, body, headers, self._settings, mask=self._mask, key=self._keyed)
 
 

@@ -194,6 +194,21 @@ class Journal:
             ).fetchone()
         return None if mean is None else float(mean)
 
+    @property
+    def owner(self) -> str:
+        """By what its claims are known."""
+        return self._owner
+
+    def holds(self, owner: str, since: float) -> bool:
+        """Whether somebody else holds a claim of that time."""
+        return owner != self._owner and time.time() - since <= self._stale_after and lives(owner)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The file, for what stands beside the answers: all that is written there, or nothing."""
+        with self._lock, self._transaction():
+            yield self._connection
+
     def _prepare(self) -> None:
         execute = self._connection.execute
         with self._transaction():
@@ -243,14 +258,10 @@ class Journal:
                 cut_at,
                 bool(refused),
                 ended=ended or 0.0,
-                held=state == "asked" and self._holds(owner or "", since),
+                held=state == "asked" and self.holds(owner or "", since),
             )
         except ValueError as fault:
             raise self._damaged(str(fault)) from None
-
-    def _holds(self, owner: str, since: float) -> bool:
-        """Whether somebody else asks."""
-        return owner != self._owner and time.time() - since <= self._stale_after and lives(owner)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

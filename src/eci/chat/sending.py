@@ -151,18 +151,10 @@ class Sender:
             self.pace.settle(used - expected)
         sent.prompt_tokens += answer.prompt_tokens
         sent.completion_tokens += answer.completion_tokens
-        entry = sent.entry
-        sent.entry = replace(
-            entry,
-            texts=(*entry.texts, answer.text) if answer.text else entry.texts,
-            prompt_tokens=entry.prompt_tokens + answer.prompt_tokens,
-            completion_tokens=entry.completion_tokens + answer.completion_tokens,
-            cut_at=self.settings.max_tokens if answer.cut else None,
-            refused=bool(answer.refusal),
-        )
+        sent.entry = received(sent.entry, answer, self.settings.max_tokens)
         if not self.journal.keep(sent.digest, sent.entry):
             return False
-        sent.entry = _read(sent.request, sent.entry, answer)
+        sent.entry = read(sent.request, sent.entry, answer)
         if sent.entry.state == "asked":
             sent.retries.append(REPAIR)
             self.note(REPAIR)
@@ -207,7 +199,19 @@ def kind(reason: str) -> str:
     return reason.partition(" (")[0].partition(": ")[0]
 
 
-def _read(request: ChatRequest, entry: Entry, answer: Answer) -> Entry:
+def received(entry: Entry, answer: Answer, max_tokens: int) -> Entry:
+    """An entry with an answer of at most so many tokens, not read yet."""
+    return replace(
+        entry,
+        texts=(*entry.texts, answer.text) if answer.text else entry.texts,
+        prompt_tokens=entry.prompt_tokens + answer.prompt_tokens,
+        completion_tokens=entry.completion_tokens + answer.completion_tokens,
+        cut_at=max_tokens if answer.cut else None,
+        refused=bool(answer.refusal),
+    )
+
+
+def read(request: ChatRequest, entry: Entry, answer: Answer) -> Entry:
     """What an answer makes of an entry; "asked" if the model is to be told what is wrong with it."""
     if answer.refusal:
         return replace(entry, state="failed", error=answer.refusal)

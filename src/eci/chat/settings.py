@@ -46,6 +46,8 @@ class ChatSettings:
         Of a million tokens of prompts and of answers, in any currency.
     retry_failed : bool
         Ask again what an earlier run got no usable answer for.
+    batch : bool
+        Ask by OpenAI's Batch API: files of requests, answered within a day.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class ChatSettings:
     backoff: float = 1.0
     price: tuple[float, float] | None = None
     retry_failed: bool = False
+    batch: bool = False
 
     def __post_init__(self) -> None:
         if not self.model.strip():

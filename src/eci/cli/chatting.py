@@ -69,18 +69,34 @@ def asker(model: str, chat: ChatOptions, progress: Progress) -> Iterator[ChatAsk
     """
     from eci.chat.asking import ChatAsker
     from eci.chat.journal import Journal
+    from eci.chat.submitted import Ledger
 
     settings = chat.of(model)
     journal = Journal(chat.journal)
     try:
         click.echo(f"answers are kept in {chat.journal}", err=True)
-        opened = ChatAsker(settings, journal, progress=progress)
+        # A batch takes hours, and tells seldom: where nothing else is shown, that is.
+        opened = ChatAsker(settings, journal, progress=events if settings.batch else progress)
+        under_way = Ledger(journal, settings.base_url).waiting
+        if not settings.batch:
+            _tell_batches(under_way(), "without --batch they are asked, and paid for, again")
         try:
             yield opened
+        except KeyboardInterrupt:
+            if settings.batch:
+                _tell_batches(under_way(), "it goes on there, and the same command again waits for it")
+            raise
         finally:
             opened.close()
     finally:
         journal.close()
+
+
+def _tell_batches(waiting: dict[str, int], what: str) -> None:
+    for batch, requests in waiting.items():
+        click.echo(
+            f"\nbatch {batch} has {requests:,} requests whose answers are not here yet: {what}", err=True
+        )
 
 
 def events(stage: str, done: int, total: int, /) -> None:
@@ -117,7 +133,17 @@ def given_options(*names: str) -> tuple[str, ...]:
     return tuple(f"--{name.replace('_', '-')}" for name in given)
 
 
-_SETTINGS = ("base_url", "key_env", "max_tokens", "concurrency", "rpm", "tpm", "timeout", "retry_failed")
+_SETTINGS = (
+    "base_url",
+    "key_env",
+    "max_tokens",
+    "concurrency",
+    "rpm",
+    "tpm",
+    "timeout",
+    "retry_failed",
+    "batch",
+)
 NAMES = (*_SETTINGS, "chat_temperature", "price", "journal", "dry_run")
 _CHAT = (
     click.option(
@@ -181,6 +207,12 @@ _CHAT = (
     ),
     click.option(
         "--retry-failed", is_flag=True, help="Ask again what an earlier run got no usable answer for."
+    ),
+    click.option(
+        "--batch",
+        is_flag=True,
+        help="Ask by OpenAI's Batch API, within 24 hours and mostly at half the price; --price takes what "
+        "you pay there.",
     ),
     click.option(
         "--dry-run", is_flag=True, help="Show the first prompts and what all would take, and ask nothing."
