@@ -414,12 +414,35 @@ def test_outputs_are_replaced_if_they_are_files_or_ours(tmp_path):
         OutputError, match="is a folder that eci did not write. Give another name, or remove it first"
     ):
         write(from_object(rows), tmp_path / "beir", "beir")
+    (tmp_path / "saved" / "eci.json").write_text("{}")
+    with pytest.raises(OutputError, match="is a folder that eci did not write"):
+        write(from_object(rows), tmp_path / "saved", "eci")
     (tmp_path / "empty").mkdir()
     write(from_object(rows), tmp_path / "empty", "beir")
     with pytest.raises(OutputError, match=r"out\.jsonl: is read from\. Write to another name\.$"):
         write(read([tmp_path / "out.jsonl"]), tmp_path / "out.jsonl", "triplet")
     with pytest.raises(OutputError, match=r"is read from"):
         write(read([tmp_path / "empty"]), tmp_path / "empty", "beir")
+
+
+def test_what_somebody_put_into_a_written_folder_is_not_replaced(tmp_path):
+    rows, out = [{"query": "q", "pos": ["a"], "neg": ["x"]}], tmp_path / "out"
+    for _ in range(2):
+        write(from_object(rows), out, "beir")
+    (out / "runs" / "mine").mkdir()
+    (out / "runs" / "mine" / "notes.txt").write_text("thesis")
+    told = (
+        r"out: would be replaced, and holds runs/mine/notes\.txt, which eci did not write\. Give another name"
+    )
+    with pytest.raises(OutputError, match=told):
+        write(from_object(rows), out, "beir")
+    (out / "link").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match=r"holds link and 1 more, which"):
+        write(from_object(rows), out, "beir")
+    assert (out / "runs" / "mine" / "notes.txt").read_text() == "thesis"
+    (out / "runs" / "mine" / "notes.txt").unlink()
+    (out / "link").unlink()
+    write(from_object(rows), out, "beir")
 
 
 def test_gzipped_output_is_the_same_every_time(tmp_path):

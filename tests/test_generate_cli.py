@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -190,11 +192,55 @@ def test_errors_before_the_first_call(folder, monkeypatch, capsys):
             (command(server, "queries", out="made.jsonl"), "is a folder"),
             (command(server, "attribute", "--domains", "missing"), "one domain a line"),
             (["generate", "status", "missing.sqlite"], "no such journal"),
+            (command(server, "query-only", "--positives", "2"), "would ask the same again"),
+            (command(server, "attribute", "--seed", "9" * 20), "--seed"),
         ):
             code, _, err = run_cli(monkeypatch, capsys, *arguments)
             assert code in (1, 2)
             assert told in err
         assert server.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "out", "more"),
+    [
+        ("attribute", "a.jsonl", ["--journal", "a.jsonl"]),
+        ("attribute", "a.jsonl", ["--journal", "a.jsonl.generate.json"]),
+        ("attribute", "eci.answers.sqlite-wal", []),
+        ("attribute", "folder", ["--to", "beir", "--journal", "folder/a.sqlite"]),
+        ("attribute", "domains.jsonl", ["--domains", "domains.jsonl"]),
+        ("attribute", "domains", ["--domains", "domains.generate.json"]),
+        ("causal", "pairs.jsonl", ["--candidates", "other.jsonl"]),
+        ("causal", "other.jsonl", ["--candidates", "other.jsonl"]),
+        ("queries", "folder", ["--journal", "folder/a.sqlite"]),
+        ("query-only", "folder", ["--queries-from-passages", "--to", "beir", "--journal", "folder/a.sqlite"]),
+    ],
+)
+def test_neither_the_journal_nor_what_is_read_is_replaced(folder, monkeypatch, capsys, kind, out, more):
+    (folder / "other.jsonl").write_bytes((folder / "pairs.jsonl").read_bytes())
+    for name in ("domains.jsonl", "domains.generate.json"):
+        (folder / name).write_text('["bee keeping"]')
+    (folder / "folder").mkdir()
+    corpus = kind == "queries" or "--queries-from-passages" in more
+    rows = str(corpus_of(folder)) if corpus else "pairs.jsonl"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with ChatServer(well) as server:
+        code, _, err = run_cli(monkeypatch, capsys, *command(server, kind, *more, rows=rows, out=out))
+        assert (code, server.bodies) == (1, [])
+    assert "is read from" in err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_files_that_decide_what_is_asked_are_in_the_summary(folder, monkeypatch, capsys):
+    (folder / "domains.txt").write_text("bee keeping\n")
+    with ChatServer(well) as server:
+        for kind, name in (("attribute", "domains.txt"), ("causal", "pairs.jsonl")):
+            option = "--domains" if kind == "attribute" else "--candidates"
+            code, out, _ = run_cli(monkeypatch, capsys, *command(server, kind, option, name, "--json"))
+            assert code == 0
+            files = json.loads(out)["settings"]["files"]
+            assert [each["name"] for each in files] == ["pairs.jsonl", name]
+            assert all(len(each["sha256"]) == 64 for each in files)
 
 
 def states(journal):
@@ -249,6 +295,40 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_the_key_is_nowhere(folder, m
     assert states(journal) == {"answered": 120}
     assert not any(KEY in text for text in told)
     assert not any(KEY.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ten_kills_at_random_moments_lose_nothing(folder):
+    pairs(folder, 150)
+    journal, concurrency, draw = folder / "eci.answers.sqlite", 4, random.Random(7)
+
+    def answers():
+        with sqlite3.connect(journal) as connection:
+            found = connection.execute("SELECT digest, value FROM answers WHERE state = 'answered'")
+            return dict(found.fetchall())
+
+    with ChatServer(well, latency=0.02) as server:
+        arguments = [*CHILD, *command(server, "causal", "--concurrency", str(concurrency))]
+        known = {}
+        for _ in range(10):
+            with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                waited(journal, len(known) + 1)
+                time.sleep(draw.uniform(0, 0.1))
+                assert process.poll() is None
+                process.kill()
+            kept = answers()
+            assert known.items() <= kept.items()
+            known = kept
+        subprocess.run(arguments, capture_output=True, check=True)
+        # Paid twice is at most what was under way when a run was killed.
+        asked = Counter(json.dumps(body, sort_keys=True) for body in server.bodies)
+        assert len(asked) == 300
+        assert 300 <= asked.total() <= 300 + 10 * concurrency
+        subprocess.run(
+            [*arguments, "--journal", "o.sqlite", "-o", "whole.jsonl"], capture_output=True, check=True
+        )
+    assert known.items() < answers().items()
+    assert (folder / "whole.jsonl").read_bytes() == (folder / "out.jsonl").read_bytes()
 
 
 def test_domains_of_a_file_are_drawn_from(folder, monkeypatch, capsys):

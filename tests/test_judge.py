@@ -120,6 +120,30 @@ def test_only_flagged_pairs_are_asked_about_and_each_once():
         ]
 
 
+def test_all_negatives_are_asked_about_but_those_that_are_settled():
+    rows = make_rows(6, {"s": 4})
+    rows[0]["negatives"][0]["text"] = rows[0]["positives"][0]["text"]
+    rows[1]["negatives"][0]["text"] = ""
+    rows[2]["negatives"][0]["extra"] = '{"edit": "entity"}'
+    rows[3]["negatives"][0]["text"] = rows[3]["query"]
+    rows[4]["negatives"][0]["text"] = rows[5]["negatives"][0]["text"] = "one text of two queries"
+    asker = Scripted(verdicts(lambda text: "better" if text.startswith("one") else "irrelevant"))
+    # Nothing looks like an answer by itself.
+    certain = AuditSettings(false_negative=0.999999)
+    found = audit(rows_of(rows), HashingEncoder(), certain, judge=Judge(asker, CHAT, every=True))
+    asked = [(told["question"], each["text"]) for told in asker.asked for each in told["documents"]]
+    settled = {(row["query"], row["negatives"][0]["text"]) for row in (rows[0], rows[1], rows[3])}
+    pairs = {(row["query"], each["text"]) for row in rows for each in row["negatives"]}
+    assert len(asked) == len(set(asked)) == 21
+    assert set(asked) == pairs - settled
+    assert judged_places(found) == {(4, 0), (5, 0)}
+    # Few answers among all are no reason to doubt the judge.
+    assert found.data["judge"]["agreement"] is None
+    assert not any("confirms" in text for text in found.warnings)
+    few = audit(rows_of(rows), HashingEncoder(), certain, judge=Judge(asker, CHAT, limit=5, every=True))
+    assert (few.data["judge"]["pairs"], few.data["judge"]["asked"]) == (21, 5)
+
+
 def test_one_document_of_two_sources_or_of_two_rows_that_ask_the_same_is_one_pair():
     twice = [{"source": source, "text": text} for source in ("a", "b") for text in ("one fox", "Two foxes")]
     rows = [

@@ -8,7 +8,7 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -132,6 +132,18 @@ def require_folder(final: Path) -> None:
         raise OutputError(
             f"{final}: the folder {final.parent} may not be written to. Choose another, or change its rights."
         )
+
+
+def refuse_places(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raise an `OutputError` if an output would replace an input or another output, by whatever name."""
+    for number, out in enumerate(outputs):
+        for others, told in ((inputs, "is read from"), (outputs[:number], "is to be written twice")):
+            for path in others:
+                place, other = out.resolve(), path.resolve()
+                same = place == other or (out.exists() and path.exists() and out.samefile(path))
+                if same or place in other.parents:
+                    named = "" if out == path else f" ({path})"
+                    raise OutputError(f"{out}: {told}{named}. Write to another name.")
 
 
 def _beside(final: Path) -> Path:

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eci.atomic import atomic_path
+from eci.atomic import atomic_path, refuse_places
 from eci.audit.changes import LOG, last_line, log_of, write_line
 from eci.audit.content import Content
 from eci.audit.detecting import Findings
 from eci.audit.issues import FAULTS, ISSUES, OF_ROWS, refuse_unknown
-from eci.audit.running import by_query, refuse_places
+from eci.audit.running import by_query
 from eci.audit.summing import borrowed
 from eci.datasets.columns import Documents
 from eci.datasets.rows import Rows

@@ -20,6 +20,7 @@ from eci.types import Integers
 LABELLED, SHOWN = 5, 4_000
 # Characters of labelled and judged documents in one call; a longer document has a call of its own.
 _ROOM = 48_000
+_SETTLED = ("identical_to_positive", "known_positive", "empty", "repeats_query")
 # Of scores that differ by less nobody says which is more severe.
 _DIGITS = 4
 
@@ -49,9 +50,15 @@ class Flagged:
     total: int
 
     @classmethod
-    def of(cls, found: Findings, material: Material, limit: int | None) -> Flagged:
-        """The pairs whose ``likely_false_negative`` is flagged, or the most severe so many of them."""
-        places = np.flatnonzero(found.flags("likely_false_negative"))
+    def of(cls, found: Findings, material: Material, limit: int | None, *, every: bool = False) -> Flagged:
+        """The pairs whose ``likely_false_negative`` is flagged, or the most severe so many of them.
+
+        With `every`, all that need not be asked about for another reason: no text, a known answer, the query.
+        """
+        asked = found.flags("likely_false_negative")
+        if every:
+            asked = ~np.any([found.flags(issue) for issue in _SETTLED], axis=0)
+        places = np.flatnonzero(asked)
         _, first, group = np.unique(material.group, return_index=True, return_inverse=True)
         size = max(1, len(material.documents))
         codes = group[material.negatives.rows[places]] * size + material.negatives.values[places]

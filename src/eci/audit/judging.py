@@ -1,4 +1,4 @@
-"""A chat model is asked about the likely false negatives, and about nothing else."""
+"""A chat model is asked about the likely false negatives, or about all negatives, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REASONS = 10
 
 @dataclass(frozen=True)
 class Judge:
-    """Who is asked about likely false negatives, and how.
+    """Who is asked whether negatives are answers, and how.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class Judge:
         that follows there: a snippet need not be as good an answer as what is labelled).
     limit : int, optional
         Most pairs of a query and a document to ask about, the most severe first.
+    every : bool
+        Ask about every negative that has text and is not known to answer, not about likely answers alone.
     journal : Path, optional
         Where the asker keeps its answers: what is there costs nothing, and is not estimated.
     """
@@ -51,6 +53,7 @@ class Judge:
     chat: ChatSettings
     by: str = "rlhn"
     limit: int | None = None
+    every: bool = False
     journal: Path | None = None
 
     def __post_init__(self) -> None:
@@ -63,7 +66,7 @@ class Judge:
 def judged(
     found: Findings, material: Material, batches: Batches, judge: Judge, progress: Progress
 ) -> tuple[Findings, dict[str, Any]]:
-    """Findings with what a judge says of the likely false negatives among them.
+    """Findings with what a judge says of the negatives that it is to judge.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def judged(
     material : Material
         Of the same rows.
     batches : callable
-        Gives the rows again; not called where nothing is flagged.
+        Gives the rows again; not called where there is nothing to ask.
     judge : Judge
     progress : Progress
 
@@ -87,11 +90,12 @@ def judged(
     ChatError
         The judge cannot be asked, or no longer. What it answered is kept by the asker.
     """
-    pairs, way = Flagged.of(found, material, judge.limit), WAYS[judge.by]
+    pairs, way = Flagged.of(found, material, judge.limit, every=judge.every), WAYS[judge.by]
     told: dict[str, Any] = {
         "model": judge.chat.model,
         "by": judge.by,
         "limit": judge.limit,
+        "every": judge.every,
         "chat": plain(asdict(judge.chat)),
         "pairs": pairs.total,
     }
@@ -209,7 +213,7 @@ class _Tally:
             "answered": answered,
             "verdicts": dict(self._words),
             "confirmed": confirmed,
-            "agreement": confirmed / answered if answered else None,
+            "agreement": confirmed / answered if answered and not judge.every else None,
             "unanswered": {**reasons, **({"other reasons": rest} if rest else {})},
             "open": self._counts["open"],
             "retries": dict(self._retries),

@@ -6,14 +6,13 @@ A judge needs one more between them, for the texts of what is flagged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eci.atomic import atomic_path
+from eci.atomic import atomic_path, refuse_places
 from eci.audit.collecting import Collector, Judgements
 from eci.audit.detecting import findings
 from eci.audit.issues import AuditSettings
@@ -24,7 +23,6 @@ from eci.audit.tabulating import Table, Worst
 from eci.datasets.grouping import Batches, grouped
 from eci.datasets.layouts import LAYOUTS
 from eci.datasets.rows import Rows
-from eci.errors import OutputError
 from eci.types import Encoder, Progress, silent
 
 _BATCH_ROWS = 4096
@@ -114,17 +112,6 @@ def audit(
             warnings=warnings(found, collected, data.get("judge")),
             findings=found,
         )
-
-
-def refuse_places(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Raise an `OutputError` if an output would replace an input or another output, by whatever name."""
-    for number, out in enumerate(outputs):
-        for others, told in ((inputs, "is read from"), (outputs[:number], "is to be written twice")):
-            for path in others:
-                place, other = out.resolve(), path.resolve()
-                same = place == other or (out.exists() and path.exists() and out.samefile(path))
-                if same or place in other.parents:
-                    raise OutputError(f"{out}: {told} ({path}). Write to another name.")
 
 
 def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:

@@ -67,7 +67,7 @@ def described(told: Mapping[str, Any]) -> str:
     """What a judge said, for a person; `told` is ``data["judge"]``."""
     model = told["model"]
     if not told["pairs"]:
-        return f"Judge {model}: no likely false negative to ask about"
+        return f"Judge {model}: no {'' if told['every'] else 'likely false '}negative to ask about"
     if "dry_run" in told:
         return f"Nothing was asked. {told['dry_run']}"
     words = ", ".join(f"{word} {number:,}" for word, number in told["verdicts"].items())

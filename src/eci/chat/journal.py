@@ -45,6 +45,11 @@ _OWN = "state = 'asked' AND owner = ?"
 _NOTHING = Anew()
 
 
+def files_of(journal: Path) -> tuple[Path, ...]:
+    """A journal and what SQLite keeps beside it, whether they are there or not."""
+    return tuple(journal.with_name(journal.name + ending) for ending in ("", "-wal", "-shm"))
+
+
 class Journal:
     """The requests and answers in a file; threads and processes may share it.
 

@@ -31,6 +31,8 @@ _CHECKED = {
     "minimum",
     "maximum",
 }
+_WHOLE = re.compile(r"\s*-?[0-9]{1,18}\s*", re.ASCII)
+_TRUTH = {"true": True, "false": False}
 _SAID = {"title", "description"}
 # Reasoning as models write it into their answers; templates may leave out where it begins.
 _THOUGHT, _THOUGHT_ENDS = re.compile(r"<think(?:ing)?>"), re.compile(r"</think(?:ing)?>")
@@ -48,7 +50,8 @@ def parsed(text: str, schema: Mapping[str, Any], *, cut: bool = False) -> dict[s
     r"""The one JSON object in a text that has the form of a schema.
 
     Code fences, text around it, and what stands between ``<think>`` and ``</think>`` do not matter.
-    Properties that the schema does not know are left out.
+    Properties that the schema does not know are left out. Where an integer or a truth value is asked for,
+    "3" and 3.0 are taken for 3, and "true" for true.
 
     Parameters
     ----------
@@ -135,6 +138,7 @@ def _no_number(name: str) -> None:
 
 def _fitted(value: Any, schema: Mapping[str, Any], path: str) -> Any:
     where = f"{path}: " if path else ""
+    value = _meant(value, _kind(schema))
     _refuse_type(value, schema.get("type"), where)
     if "enum" in schema and value not in schema["enum"]:
         raise Misfit(f"{where}expected one of {json.dumps(schema['enum'])}, got {_short(value)}")
@@ -168,6 +172,28 @@ def _fitted_object(value: dict[str, Any], schema: Mapping[str, Any], path: str) 
             if name in value
         },
     }
+
+
+def _kind(schema: Mapping[str, Any]) -> str | None:
+    """The one type that a value has if it is not null; None if there are several."""
+    types = schema.get("type")
+    kinds = [each for each in ([types] if isinstance(types, str) else types or []) if each != "null"]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _meant(value: Any, kind: str | None) -> Any:
+    """A number or truth value that was written otherwise, where nothing else can be meant.
+
+    >>> [_meant("3", "integer"), _meant(3.0, "integer"), _meant(" True", "boolean"), _meant(True, "integer")]
+    [3, 3, True, True]
+    """
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind == "integer" and isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    if kind == "boolean" and isinstance(value, str):
+        return _TRUTH.get(value.strip().lower(), value)
+    return value
 
 
 def _refuse_type(value: Any, types: str | list[str] | None, where: str) -> None:

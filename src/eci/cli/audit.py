@@ -134,8 +134,9 @@ def audit(
     Each negative gets a score from 0 (severe) to 1 for each issue. FILE as in score. No score is proof: read
     the worst rows before anything is dropped.
 
-    --judge sends the texts of likely false negatives and the labelled answers beside them to --base-url. Its
-    answers are kept in eci.answers.sqlite, or in --journal: what is there is not asked or paid for again.
+    --judge sends the texts of likely false negatives (with --judge-all: of all negatives) and the labelled
+    answers beside them to --base-url. Its answers are kept in eci.answers.sqlite, or in --journal: what is
+    there is not asked or paid for again.
 
     \b
     Examples:
@@ -207,13 +208,13 @@ def _audited(
     options: dict[str, Any],
 ) -> tuple[AuditResult, list[str]]:
     """The result, and what a fix did, in words."""
+    from eci.atomic import refuse_places
     from eci.audit.changes import log_of
     from eci.audit.collecting import Judgements
     from eci.audit.fixing import fix, refuse_fix
     from eci.audit.issues import AuditSettings
     from eci.audit.judging import refuse_unanswered
     from eci.audit.running import audit as run
-    from eci.audit.running import refuse_places
     from eci.cli.progress import StderrProgress
     from eci.datasets import read
     from eci.models.loading import prepared_encoder
@@ -227,7 +228,7 @@ def _audited(
         *([options["scores"]] if options["scores"] else []),
         *([output, log_of(output)] if output else []),
     ]
-    refuse_places(written, [*rows.paths, *beside, *([judge.chat.journal] if judge.model else [])])
+    refuse_places(written, [*rows.paths, *beside, *(judge.chat.files if judge.model else ())])
     if action is not None:
         refuse_fix(rows, output, action, issues)
     known = Judgements.read(*(options[name] for name in ("qrels", "test_qrels", "test_queries")))

@@ -34,6 +34,13 @@ class ChatOptions:
     journal: Path
     dry_run: bool
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The journal and what lies beside it, which no output may replace."""
+        from eci.chat.journal import files_of
+
+        return files_of(self.journal)
+
     def of(self, model: str) -> ChatSettings:
         """The settings for a model."""
         from eci.chat.settings import ChatSettings

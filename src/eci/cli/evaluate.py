@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.command import command_line, working
-from eci.cli.options import loading_options, result_option
+from eci.cli.options import SEED, loading_options, result_option
 from eci.results import count, listed, number, span
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ _UNFIT = re.compile(r"[^\w.-]+")
     metavar="FOLDER",
     help="Write what each model retrieves as FOLDER/MODEL.trec.",
 )
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the randomisation tests."
-)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of the randomisation tests.")
 @loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @result_option

@@ -13,10 +13,10 @@ import click
 
 from eci.cli.chatting import ChatOptions, chat_options, price_of
 from eci.cli.command import command_line
-from eci.cli.generating import Context, finish, kept, refuse_output, tell
+from eci.cli.generating import Context, finish, kept, tell
 from eci.cli.mine import INPUTS
 from eci.cli.models import Models
-from eci.cli.options import loading_options, output_options
+from eci.cli.options import SEED, loading_options, output_options
 
 if TYPE_CHECKING:
     from eci.generating.candidates import Candidates
@@ -27,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 _MODEL = click.option(
     "--model", required=True, metavar="NAME", help="The chat model, as its endpoint calls it."
 )
-_SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of what is drawn.")
+_SEED = click.option("--seed", default=0, show_default=True, type=SEED, help="Of what is drawn.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print settings and counts as JSON.")
 # Room for three documents, each half as long again as a positive, and for reasoning. The same for all: it is
 # part of what the journal knows a call by.
@@ -45,7 +45,7 @@ _SHARED = (
         "--limit", type=click.IntRange(1), metavar="N", help="Only the first N queries, for a trial."
     ),
     _SEED,
-    click.option("--label", help="Source of the negatives. Default: llm- and the name of the command."),
+    click.option("--label", help="Source of the negatives. Default: llm- and what writes them."),
     click.option(
         "--min-words",
         default=8,
@@ -120,12 +120,13 @@ def _generate(build: Callable[..., tuple[Generator, Samples]], options: dict[str
     with ExitStack() as stack:
         progress = stack.enter_context(StderrProgress())
         context = Context(options, chat, progress, stack)
-        refuse_output(output, settings.layout)
+        context.refuse()
         built = build(context)
         if chat.dry_run:
             if built is not None:
                 tell(estimated(built[1], built[0], chat.of(options["model"]), chat.journal))
             return
+        context.refuse()
         generator, samples = built
         models = Models(stack, options["loading"], options["cache"], progress)
         teacher = models.teacher(options["check"]) if options["check"] else None
@@ -160,9 +161,12 @@ def attribute(context: Context) -> tuple[Generator, Samples]:
     """
     from eci.generating.attribute import Attribute, domains_of
 
-    chosen = context.options["domains"]
-    named = {"domains": domains_of(chosen)} if chosen else {}
-    return Attribute(context.options["count"], **named), context.samples(context.task())
+    samples, chosen = context.samples(context.task()), context.options["domains"]
+    if not chosen:
+        return Attribute(context.options["count"]), samples
+    generator = Attribute(context.options["count"], domains_of(chosen))
+    context.note(chosen)
+    return generator, samples
 
 
 @generate.command("query-only", context_settings=_LONG)
@@ -183,6 +187,11 @@ def query_only(context: Context) -> tuple[Generator, Samples] | None:
     from eci.generating.query_only import QueryOnly
 
     generator = QueryOnly(context.options["count"], context.options["with_positive"])
+    if context.options["positives"] > 1 and not generator.with_positive:
+        raise click.UsageError(
+            "--positives asks once for each positive, which query-only does not show: it would ask the same "
+            "again. Leave it out, or give --with-positive."
+        )
     if not context.options["queries_from_passages"]:
         return generator, context.samples(context.task())
     from eci.generating.queries import estimated_queries, write_queries
@@ -195,7 +204,7 @@ def query_only(context: Context) -> tuple[Generator, Samples] | None:
             )
         )
         return None
-    refuse_output(context.options["output"], context.options["target"], context.read_from)
+    context.refuse()
     with kept(context.chat):
         context.made = write_queries(passages, context.asker, progress=context.progress)
     return generator, context.samples(context.made.task)
@@ -241,6 +250,7 @@ def _candidates(context: Context, samples: Samples) -> Candidates | None:
     if path:
         from eci.datasets import read
 
+        context.note(path)
         return Candidates.of_rows(samples.task, read([path]), most, str(path))
     from eci.miners.bm25 import BM25Miner
 
@@ -269,10 +279,11 @@ def queries(corpus: Path, output: Path, as_json: bool, chat: ChatOptions, **opti
         raise click.UsageError(f"The output is a folder; {output} would be a file. Leave the ending out.")
     with ExitStack() as stack:
         progress = stack.enter_context(StderrProgress())
-        context = Context({**options, "inputs": (corpus,)}, chat, progress, stack)
-        refuse_output(output, "beir")
+        given = {**options, "inputs": (corpus,), "output": output, "target": "beir"}
+        context = Context(given, chat, progress, stack)
+        context.refuse()
         passages = context.passages()
-        refuse_output(output, "beir", context.read_from)
+        context.refuse()
         if chat.dry_run:
             tell(estimated_queries(passages, chat.of(options["model"]), chat.journal))
             return

@@ -57,7 +57,6 @@ class Context:
 
     def passages(self) -> Passages:
         """The documents of the corpus that the arguments name, to write queries for."""
-        from eci.datasets.identity import fingerprint
         from eci.generating.queries import Passages, read_corpus
 
         idle = [name for name in ("queries", "qrels", "split", "layout") if self.options.get(name)]
@@ -71,7 +70,7 @@ class Context:
                 "Queries are written for one corpus: a BEIR folder or a file. Give one path."
             )
         corpus, path = read_corpus(given[0])
-        self._note((path,), fingerprint([path]), [])
+        self.note(path)
         return Passages(corpus, self.options["limit"], self.options["seed"])
 
     def samples(self, task: RetrievalTask, **more: Any) -> Samples:
@@ -81,16 +80,27 @@ class Context:
         limit = None if self.made is not None else self.options["limit"]
         return Samples(task, self.options["positives"], limit, self.options["seed"], **more)
 
+    def note(self, path: Path) -> None:
+        """A file that decides what is asked, beside the task."""
+        from eci.datasets.identity import fingerprint
+
+        self._note((path,), fingerprint([path]), ())
+
+    def refuse(self) -> None:
+        """Refuse an output that cannot be written, or would replace what is read or what answers are kept in.
+
+        Before anything is read, and again before anything is asked.
+        """
+        from eci.atomic import refuse_places
+        from eci.datasets.writing import refuse
+
+        output, held = self.options["output"], (*self.read_from, *self.chat.files)
+        refuse(output, self.options["target"], held)
+        refuse_places([output, _summary_of(output)], held)
+
     def _note(self, paths: Any, files: Any, notes: Any) -> None:
         self.read_from, self.files = (*self.read_from, *paths), (*self.files, *files)
         self.notes = (*self.notes, *notes)
-
-
-def refuse_output(output: Path, layout: str, read_from: tuple[Path, ...] = ()) -> None:
-    """Told before anything is read or asked."""
-    from eci.datasets.writing import refuse
-
-    refuse(output, layout, read_from)
 
 
 @contextmanager
@@ -115,8 +125,12 @@ def finish(output: Path, result: Any, asker: ChatAsker, as_json: bool) -> None:
     """Keep the summary beside the output, and tell it."""
     from eci.atomic import atomic_path
 
-    beside = output.parent / f"{output.name}.generate.json"
+    beside = _summary_of(output)
     with atomic_path(beside) as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(asker.counts.described(asker.settings), err=True)
     click.echo(result.to_json() if as_json else f"{result.table()}\n{output}; settings and counts: {beside}")
+
+
+def _summary_of(output: Path) -> Path:
+    return output.parent / f"{output.name}.generate.json"

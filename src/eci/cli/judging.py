@@ -26,12 +26,14 @@ class JudgeOptions:
         Nobody is asked without one.
     by : str
     limit : int, optional
+    every : bool
     chat : ChatOptions
     """
 
     model: str | None
     by: str
     limit: int | None
+    every: bool
     chat: ChatOptions
 
     @property
@@ -50,7 +52,7 @@ class JudgeOptions:
         if self.model is None:
             yield None
             return
-        settings, how = self.chat.of(self.model), (self.by, self.limit, self.chat.journal)
+        settings, how = self.chat.of(self.model), (self.by, self.limit, self.every, self.chat.journal)
         if self.dry_run:
             require_folder(self.chat.journal)
             yield Judge(None, settings, *how)
@@ -69,15 +71,17 @@ def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         judge: str | None,
         judge_by: str,
         judge_limit: int | None,
+        judge_all: bool,
         chat: ChatOptions,
         **options: Any,
     ) -> Any:
-        alone = given_options("judge_by", "judge_limit", *NAMES) if judge is None else ()
+        alone = given_options("judge_by", "judge_limit", "judge_all", *NAMES) if judge is None else ()
         if alone:
             raise click.UsageError(
                 f"{', '.join(alone)}: nobody is asked without a judge, give --judge MODEL."
             )
-        return command(*args, judge=JudgeOptions(judge, judge_by, judge_limit, chat), **options)
+        options["judge"] = JudgeOptions(judge, judge_by, judge_limit, judge_all, chat)
+        return command(*args, **options)
 
     wrapped: Callable[..., Any] = chat_options(with_judge)
     for option in reversed(_JUDGE):
@@ -89,7 +93,7 @@ _JUDGE = (
     click.option(
         "--judge",
         metavar="MODEL",
-        help="Ask this chat model whether the likely false negatives are answers; about nothing else.",
+        help="Ask this chat model whether the likely false negatives are answers.",
     ),
     click.option(
         "--judge-by",
@@ -101,5 +105,10 @@ _JUDGE = (
     ),
     click.option(
         "--judge-limit", type=click.IntRange(1), metavar="N", help="Ask about the N most severe pairs alone."
+    ),
+    click.option(
+        "--judge-all",
+        is_flag=True,
+        help="Ask about every negative, not about the likely false ones alone: for what a model wrote.",
     ),
 )

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+# What every library that draws takes.
+SEED = click.IntRange(0, 2**32 - 1)
+
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for written rows: the command gets ``output`` and ``target``, a layout."""
@@ -252,7 +255,7 @@ _FILTERS = (
         show_default=True,
         help="Take the first that pass, or draw among them.",
     ),
-    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of what is random."),
+    click.option("--seed", default=0, show_default=True, type=SEED, help="Of what is random."),
     click.option("--max-uses", type=int, metavar="N", help="Queries that one document may be a negative of."),
     click.option(
         "--near-copy",

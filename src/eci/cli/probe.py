@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.command import command_line, working
-from eci.cli.options import loading_options, reading_options, result_option
+from eci.cli.options import SEED, loading_options, reading_options, result_option
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings that are averaged."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first of them.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The first of them.")
 @loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @result_option

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from eci.cli.command import command_line
+from eci.cli.options import SEED
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -134,7 +135,7 @@ _BELONGS = {"mini_batch_size": ("loss", "cached-mnrl"), "guide": ("loss", "gist"
     help="Steps that a killed run loses at most. Default: a tenth of the run. Where queries are held out, "
     "--evaluate-every says it instead.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of all that is drawn.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),

@@ -19,7 +19,7 @@ from eci.datasets.chunks import Chunk
 from eci.errors import DataError
 
 CHUNK_BYTES = 32_000_000
-MARKER = "eci.json"  # lies in folders that `eci convert` wrote
+MARKER = "eci.json"  # lies in folders that eci wrote; see `eci.datasets.folders`
 _ASIDE = {MARKER, "merlin_metadata.json", "dataset_infos.json"}
 COLLECTIONS = ("corpus", "documents", "docs", "passages", "collection", "queries")
 

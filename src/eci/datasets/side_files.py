@@ -93,7 +93,7 @@ class Judgements:
             out.negatives.fields["id"],
             out.negatives.fields["source"],
         ):
-            _without_breaks(ids)
+            refuse_breaks(ids)
         known, _ = self._seen.add(hashes(out.query_id), np.zeros(len(out.query_id), dtype=np.int64))
         out.note(
             "rows whose query was in an earlier row: {}; they are read back as one query", int(known.sum())
@@ -218,11 +218,12 @@ def _new(seen: Seen, ids: pa.Array, texts: Any, what: str) -> pa.Array:
     return pa.array(np.flatnonzero(first & ~known))
 
 
-def _without_breaks(ids: pa.Array) -> None:
-    bad = pc.match_substring_regex(ids, r"[\t\r\n]")
-    if pc.any(bad).as_py():
+def refuse_breaks(names: pa.Array) -> None:
+    """Raise an `OutputError` if a run or qrels cannot hold these ids or sources; null is not looked at."""
+    bad = names.filter(pc.match_substring_regex(names, r"[\t\r\n]"))
+    if len(bad):
         raise OutputError(
-            f"the id or source {ids.filter(bad)[0].as_py()!r} holds a tab or a line break, which no run can."
+            f"the id or source {bad[0].as_py()!r} holds a tab or a line break, which no run can."
         )
 
 

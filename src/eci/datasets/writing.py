@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eci.atomic import atomic_path, require_folder, scratch_folder
-from eci.datasets import layouts, sinks
+from eci.atomic import atomic_path, refuse_places, require_folder, scratch_folder
+from eci.datasets import folders, layouts, sinks
 from eci.datasets.card import Card, Contents, render
 from eci.datasets.columns import Documents, lengths_of
-from eci.datasets.files import MARKER
 from eci.datasets.grouping import Batches, grouped, require_positives
 from eci.datasets.layouts import BEIR, LAYOUTS, Layout
 from eci.datasets.outgoing import Outgoing, count_losses, with_ids
@@ -157,10 +155,6 @@ def write(
             _write_beir(temporary, batches, negatives, tally, progress)
         else:
             schema = _write_rows(temporary, batches, _Job(target, sink, negatives), tally, progress)
-        if temporary.is_dir():
-            (temporary / MARKER).write_text(
-                json.dumps({"written_by": "eci convert", "layout": layout}) + "\n"
-            )
         if not tally.rows:
             raise OutputError(_nothing(final, layout, negatives))
         notes = [*rows.notes, *([note] if note else []), *_told(tally, layout)]
@@ -178,6 +172,8 @@ def write(
                 files=rows.fingerprint(),
             )
             (temporary / "README.md").write_text(render(card, contents), encoding="utf-8")
+        if temporary.is_dir():
+            folders.mark(temporary, "eci convert", layout)
     return summary
 
 
@@ -202,14 +198,8 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
     """
     sinks.chosen(final, layout, None if layout == BEIR else layouts.named(layout))
     require_folder(final)
-    place = final.resolve()
-    for path in read_from:
-        if place == path.resolve() or place in path.resolve().parents:
-            raise OutputError(f"{final}: is read from. Write to another name.")
-    if final.is_dir() and any(final.iterdir()) and not (final / MARKER).is_file():
-        raise OutputError(
-            f"{final}: is a folder that eci did not write. Give another name, or remove it first."
-        )
+    refuse_places([final], read_from)
+    folders.refuse(final)
 
 
 def _by_query(rows: Rows, work: Path) -> tuple[Batches, str | None]:

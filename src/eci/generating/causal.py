@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from eci.miners.prompts import ANALYSIS, FACETS, GENERATION, STRATEGIES
 
 _REQUIREMENTS, _STRATEGIES = 8, 3
 _MADE = ("rewritten_candidate", "generated_from_scratch")
+_REFERENCE, _NUMBER = re.compile(r"\bR[ _-]?(\d+)([a-c]?)\b", re.I | re.A), re.compile(r"\W*(\d+)\W*", re.A)
 _NOT_ONE = "breaks not exactly one requirement of the analysis"
 
 
@@ -116,7 +118,7 @@ def analysis_of(answer: Mapping[str, Any]) -> dict[str, Any]:
             "id": f"R{number}",
             "facet": _named(node["facet"], FACETS),
             "content": node["content"].strip(),
-            "critical": node["critical"],
+            "critical": bool(node["critical"]),
             "strategies": [_numbered(f"R{number}", place, way) for place, way in enumerate(ways)],
         }
         for number, (node, ways) in enumerate(kept[:_REQUIREMENTS], start=1)
@@ -154,26 +156,33 @@ def _fallback(need: str) -> dict[str, Any]:
 
 def _broken(written: Mapping[str, Any], requirements: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Which requirement a negative breaks and by which strategy; None if not exactly one of the analysis."""
-    by_id = {each["id"]: each for each in requirements}
-    ways = {way["id"]: (each, way) for each in requirements for way in each["strategies"]}
-    named, strategy = written["requirement"].strip(), written["strategy"].strip()
-    requirement = by_id.get(named)
+    named, strategy = _named_in(written["requirement"]), _named_in(written["strategy"])
     # A strategy belongs to one requirement.
-    owner, way = ways.get(strategy, (None, None))
-    requirement = requirement or (owner if not named else None)
-    if requirement is None or (owner is not None and owner is not requirement):
+    owners = {name.rstrip("abc") for name in named | strategy}
+    requirement = next((each for each in requirements if {each["id"]} == owners), None)
+    if requirement is None:
         return None
-    told: dict[str, Any] = {
-        "broken_requirement": {name: requirement[name] for name in ("id", "facet", "content", "critical")}
-    }
-    if way is not None:
-        told["strategy"] = {name: way[name] for name in ("id", "type", "direction")}
-    return told
+    broken = {name: requirement[name] for name in ("id", "facet", "content", "critical")}
+    names = named | strategy | ({_named(written["strategy"], STRATEGIES)} - {"other"})
+    way = next((each for each in requirement["strategies"] if names & {each["id"], each["type"]}), None)
+    chosen = {"strategy": {name: way[name] for name in ("id", "type", "direction")}} if way else {}
+    return {"broken_requirement": broken, **chosen}
+
+
+def _named_in(text: str) -> set[str]:
+    """Requirements (R1) and strategies (R1a) that a text names, however they are written.
+
+    >>> sorted(_named_in("r1, or R2b: another fox")), _named_in("(3)"), _named_in("the fox")
+    (['R1', 'R2b'], {'R3'}, set())
+    """
+    if alone := _NUMBER.fullmatch(text):
+        return {f"R{alone[1]}"}
+    return {f"R{number}{way.lower()}" for number, way in _REFERENCE.findall(text)}
 
 
 def _made(written: Mapping[str, Any], sample: Sample) -> dict[str, Any]:
     """How a negative was made, from which candidate, and why it is none of the answers."""
-    number = written["candidate"]
+    number = written["candidate"] or 0
     from_candidate = 1 <= number <= len(sample.candidates)
     told = written["source"].strip().lower().replace(" ", "_")
     made = told if told in _MADE else _MADE[not from_candidate]

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +21,10 @@ from eci.miners.copies import near_copies
 from eci.miners.reranked import judged
 from eci.ragged import Ragged
 from eci.task import EMPTY, Ranking, Reranker, RetrievalTask, Written, text_digests
-from eci.types import Flags, Integers
+from eci.types import Integers
 
 SHORT, CONTAINS, FOREIGN, META = "too short", "contains the query", "another script", "speaks of itself"
-NEAR_COPY, COPY, ABOVE = "near copy of a positive", "copy of a candidate", "scores as high as a positive"
+NEAR_COPY, COPY, ABOVE = "near copy of a positive", "near copy of a candidate", "scores as high as a positive"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Checks:
     min_words : int
         Texts of fewer words are marked.
     near_copy : float
-        Jaccard similarity of word 3-grams with a positive from which on a text is marked.
+        Jaccard similarity of word 3-grams with a positive, or with what is rewritten, from which on a text is
+        marked.
     drop_flagged : bool
         Leave out what would be marked.
     """
@@ -67,6 +69,8 @@ class Negative:
         The draft without control characters.
     flags : list of str
         What is wrong with it.
+    digest : int
+        Of the text, as ``text_digests`` has it; set by the inspector.
     score : float
         By a teacher; NaN without one.
     """
@@ -76,6 +80,7 @@ class Negative:
     draft: Draft
     text: str
     flags: list[str] = field(default_factory=list)
+    digest: int = EMPTY
     score: float = float("nan")
 
     @classmethod
@@ -115,8 +120,7 @@ class Inspector:
         usable = self._usable(queries, negatives)
         for each in usable:
             each.flags += _of_text(each, self.checks.min_words)
-        for each, near in zip(usable, self._near_copies(queries, usable), strict=True):
-            each.flags += [NEAR_COPY] if near else []
+        self._mark_copies(queries, usable)
         scores = self._score(queries, usable)
         if not self.checks.drop_flagged:
             return usable, scores
@@ -125,13 +129,12 @@ class Inspector:
         return [each for each in usable if not each.flags], scores
 
     def _usable(self, queries: Integers, negatives: Sequence[Negative]) -> list[Negative]:
-        """Without what is empty, known, the query, or there already."""
+        """Without what is empty, known or the query."""
         lengths = np.bincount([each.row for each in negatives], minlength=len(queries))
         texts = pa.array([each.text for each in negatives], pa.large_string())
         digests = Ragged.from_lengths(text_digests(None, texts), lengths)
         known = same_as_known(self.task, queries, digests)
         asked = text_digests(None, self.task.queries.take(pa.array(queries)))
-        seen: set[tuple[int, int]] = set()
         kept = []
         for each, digest, is_known in zip(negatives, digests.values.tolist(), known.tolist(), strict=True):
             if digest == EMPTY:
@@ -140,22 +143,26 @@ class Inspector:
                 self.rejected["known to answer the query"] += 1
             elif digest == asked[each.row]:
                 self.rejected["the query itself"] += 1
-            elif (each.row, digest) in seen:
-                self.rejected["repeats another"] += 1
             else:
-                seen.add((each.row, digest))
+                each.digest = digest
                 kept.append(each)
         return kept
 
-    def _near_copies(self, queries: Integers, negatives: Sequence[Negative]) -> Flags:
-        """Which are near copies of a labelled positive of their query."""
+    def _mark_copies(self, queries: Integers, negatives: Sequence[Negative]) -> None:
+        """Mark near copies of a labelled positive of their query, and of what they were to rewrite."""
         rows = np.array([each.row for each in negatives], dtype=np.int64)
-        against = self.task.positives.take(queries[rows])
-        places, back = np.unique(against.values, return_inverse=True)
-        texts = [each.text for each in negatives] + self.task.corpus.shown(places)
-        pairs = np.stack([against.rows, len(negatives) + back.ravel()], axis=1)
-        near = near_copies(texts, pairs, self.checks.near_copy)
-        return against.with_values(near).sums() > 0
+        positives = self.task.positives.take(queries[rows])
+        places, back = np.unique(positives.values, return_inverse=True)
+        shown = [[each.text for each in negative.sample.candidates] for negative in negatives]
+        candidates = Ragged.from_lengths(
+            np.arange(sum(map(len, shown))) + len(places), [len(each) for each in shown]
+        )
+        texts = [*self.task.corpus.shown(places), *chain.from_iterable(shown)]
+        for flag, against in ((NEAR_COPY, positives.with_values(back.ravel())), (COPY, candidates)):
+            pairs = np.stack([against.rows, len(negatives) + against.values], axis=1)
+            near = near_copies([each.text for each in negatives] + texts, pairs, self.checks.near_copy)
+            for each, found in zip(negatives, against.with_values(near).sums(), strict=True):
+                each.flags += [flag] if found else []
 
     def _score(self, queries: Integers, negatives: Sequence[Negative]) -> Ragged | None:
         """Give negatives the teacher's scores; those of the positives."""
@@ -190,12 +197,10 @@ def _id(text: str) -> str:
 def _of_text(negative: Negative, min_words: int) -> list[str]:
     """What the text alone tells."""
     text, sample = negative.text, negative.sample
-    candidates = {" ".join(each.text.lower().split()) for each in sample.candidates}
     found = {
         SHORT: len(words(text)) < min_words,
         CONTAINS: contains(text, sample.query),
         FOREIGN: foreign(text, sample.query, sample.positive),
         META: speaks_of_itself(text),
-        COPY: " ".join(text.lower().split()) in candidates,
     }
     return [flag for flag, there in found.items() if there]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eci.atomic import atomic_path
 from eci.chat.asking import ChatAsker
@@ -20,20 +21,21 @@ from eci.chat.counting import Estimate, estimate
 from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
 from eci.chat.settings import ChatSettings
-from eci.datasets import write
+from eci.datasets import folders, write
 from eci.datasets.beir import write_corpus
 from eci.datasets.collection import Collection, beside, refuse_rows
 from eci.datasets.columns import dumped
-from eci.datasets.files import MARKER
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
+from eci.datasets.side_files import refuse_breaks
 from eci.errors import DataError, EciError
 from eci.examples import ROWS
 from eci.generating.asking import ask_all
-from eci.generating.checks import cleaned
+from eci.generating.checks import cleaned, contains, speaks_of_itself
 from eci.generating.query_only import PassageQuery
 from eci.generating.samples import Sample, printable
-from eci.generating.steps import Generator, expected, found, opened
+from eci.generating.steps import Generator, Paid, expected, found, opened
+from eci.lexical import words
 from eci.ragged import Ragged
 from eci.results import count, plain
 from eci.task import EMPTY, Corpus, Ranking, RetrievalTask, numbers_of, text_digests
@@ -41,6 +43,8 @@ from eci.types import Progress, silent
 
 _BATCH = 1024
 _TOLD = 5
+# Words of a query; a text of more is a document.
+_LONGEST = 64
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,8 @@ def read_corpus(path: str | Path) -> tuple[Corpus, Path]:
     ------
     DataError
         It has no documents, two of one id, or training rows.
+    OutputError
+        An id cannot stand in qrels.
     """
     chosen = beside(Path(path), "corpus") or Path(path)
     refuse_rows(chosen)
@@ -157,6 +163,11 @@ def read_corpus(path: str | Path) -> tuple[Corpus, Path]:
     corpus = Corpus(*(column.filter(kept) for column in (held.ids, held.titles, held.texts)))
     if not len(corpus):
         raise DataError(f"{chosen}: has no documents. Give a corpus with an id and a text in each line.")
+    refuse_breaks(corpus.ids)
+    if pc.any(pc.equal(corpus.ids, "")).as_py():
+        raise DataError(
+            f"{chosen}: a document has the empty text for an id, which qrels cannot hold. Name it."
+        )
     return corpus, chosen
 
 
@@ -180,14 +191,13 @@ def write_queries(passages: Passages, asker: ChatAsker, *, progress: Progress = 
     """
     generator = PassageQuery()
     ask_all(generator, passages, asker, progress)
-    rejected, tokens = Counter[str](), Counter[str](prompt=0, completion=0)
+    rejected, paid = Counter[str](), Paid()
     texts: list[str] = []
     kept: list[tuple[int, dict[str, Any]]] = []
     unanswered: list[dict[str, Any]] = []
     for sample in passages:
         known = found(generator, sample, asker.journal, asker.settings)
-        usage = {"prompt": known.prompt_tokens, "completion": known.completion_tokens}
-        tokens.update(usage)
+        paid.add(known.calls)
         if known.missing is not None:
             unanswered.append({"passage": sample.name, "reason": known.missing})
             continue
@@ -195,7 +205,10 @@ def write_queries(passages: Passages, asker: ChatAsker, *, progress: Progress = 
         record = {"generator": generator.name, **_told(generator), "model": asker.settings.model}
         texts.append(" ".join(cleaned(draft.text).split()))
         kept.append(
-            (int(passages.places[sample.number]), {**record, "of": sample.positive_id, "tokens": usage})
+            (
+                int(passages.places[sample.number]),
+                {**record, "of": sample.positive_id, "tokens": known.tokens},
+            )
         )
     usable = _usable(passages.corpus, texts, [place for place, _ in kept], rejected)
     if not usable:
@@ -208,7 +221,7 @@ def write_queries(passages: Passages, asker: ChatAsker, *, progress: Progress = 
     task, extra = _task(passages.corpus, [(texts[at], *kept[at]) for at in usable])
     settings = {"generator": generator.describe(), "limit": passages.limit, "seed": passages.seed}
     described = plain({**settings, "chat": asdict(asker.settings)})
-    return Queries(task, extra, dict(rejected), unanswered, len(passages), dict(tokens), described)
+    return Queries(task, extra, dict(rejected), unanswered, len(passages), dict(paid.tokens), described)
 
 
 def estimated_queries(
@@ -264,8 +277,7 @@ def write_folder(made: Queries, folder: Path, *, progress: Progress = silent) ->
             out.writelines(f"{name}\t{each}\t1\n" for name, each in zip(names, documents, strict=True))
         rows = Rows("eci", (), lambda _: _rows(made), 1)
         write(rows, temporary / "rows.jsonl", "eci", progress=progress)
-        marked = {"written_by": "eci generate queries", "layout": "beir"}
-        (temporary / MARKER).write_bytes(orjson.dumps(marked) + b"\n")
+        folders.mark(temporary, "eci generate queries", "beir")
 
 
 def _rows(made: Queries) -> Iterator[pa.RecordBatch]:
@@ -282,10 +294,11 @@ def _told(generator: PassageQuery) -> dict[str, Any]:
 
 
 def _usable(corpus: Corpus, texts: Sequence[str], places: Sequence[int], rejected: Counter[str]) -> list[int]:
-    """Which queries are not empty, not their passage, and not there before."""
+    """Which queries are fit to be asked, and not there before."""
     digests = text_digests(None, pa.array(texts, pa.large_string())).tolist()
     held = corpus.take(np.array(places, dtype=np.int64))
     passages = [text_digests(titles, held.texts).tolist() for titles in (held.titles, None)]
+    shown = held.shown()
     seen: set[int] = set()
     kept = []
     for at, (digest, *own) in enumerate(zip(digests, *passages, strict=True)):
@@ -293,12 +306,25 @@ def _usable(corpus: Corpus, texts: Sequence[str], places: Sequence[int], rejecte
             rejected["the model found nothing to ask"] += 1
         elif digest in own:
             rejected["the passage itself"] += 1
+        elif why := _unfit(texts[at], shown[at]):
+            rejected[why] += 1
         elif digest in seen:
             rejected["asks what another asks"] += 1
         else:
             seen.add(digest)
             kept.append(at)
     return kept
+
+
+def _unfit(query: str, passage: str) -> str | None:
+    """Why a text is no query for a passage, if it is none."""
+    if not (number := len(words(query))):
+        return "no word in it"
+    if number > _LONGEST:
+        return f"more than {_LONGEST} words"
+    if speaks_of_itself(query):
+        return "speaks of itself"
+    return "copied from the passage" if contains(passage, query) else None
 
 
 def _task(

@@ -30,10 +30,14 @@ class QueryOnly:
 
     count: int = 1
     with_positive: bool = False
-    name: ClassVar[str] = "query-only"
 
     def __post_init__(self) -> None:
         refuse_count(self.count)
+
+    @property
+    def name(self) -> str:
+        """``query-only``, or ``query-positive`` for the later version."""
+        return "query-positive" if self.with_positive else "query-only"
 
     @property
     def _prompt(self) -> Prompt:

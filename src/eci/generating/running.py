@@ -12,9 +12,12 @@ import pyarrow as pa
 
 from eci.chat.asking import ChatAsker
 from eci.chat.counting import Estimate, estimate
+from eci.chat.journal import files_of
 from eci.chat.settings import ChatSettings
 from eci.datasets import write
+from eci.datasets.layouts import BEIR
 from eci.datasets.rows import Rows
+from eci.datasets.side_files import refuse_breaks
 from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError
 from eci.generating.asking import ask_all
@@ -108,9 +111,17 @@ def generate(
     OutputError
         The output cannot be written there; told before anything is asked.
     """
-    refuse(Path(out), settings.layout, inputs.read_from)
-    ask_all(generator, samples, asker, progress)
+    refuse(Path(out), settings.layout, (*inputs.read_from, *files_of(asker.journal.path)))
     label = settings.label or f"llm-{generator.name}"
+    if settings.layout == BEIR:
+        task = samples.task
+        for names in (
+            pa.array([label]),
+            task.query_ids,
+            task.corpus.ids.take(pa.array(task.positives.values)),
+        ):
+            refuse_breaks(names)
+    ask_all(generator, samples, asker, progress)
     passes: list[Tally] = []
 
     def made(_: Any) -> Iterator[pa.RecordBatch]:
@@ -135,7 +146,7 @@ def generate(
         flagged=dict(tally.flagged),
         lengths=dict(sorted(tally.lengths.items())),
         unanswered=tally.unanswered,
-        tokens={"prompt": tally.prompt_tokens, "completion": tally.completion_tokens},
+        tokens=dict(tally.paid.tokens),
         settings=_described(samples, generator, asker.settings, settings, inputs.teacher),
         notes=[*counts, *written.told(settings.layout)],
     )

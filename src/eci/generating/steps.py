@@ -93,6 +93,15 @@ def number_of(asked: ChatRequest) -> int:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call, by the first bytes of what a journal finds it by, and its tokens of all attempts."""
+
+    digest: bytes
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
 class Found:
     """What a journal has for a sample.
 
@@ -102,27 +111,56 @@ class Found:
         To the calls so far.
     missing : str, optional
         Why there is no further answer although one was asked for; None after the last call.
-    prompt_tokens, completion_tokens : int
-        Of all its calls.
+    calls : tuple of Call
+        As far as they were asked.
     """
 
     answers: tuple[Mapping[str, Any], ...]
     missing: str | None
-    prompt_tokens: int
-    completion_tokens: int
+    calls: tuple[Call, ...]
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens of its calls: ``prompt`` and ``completion``."""
+        return {
+            "prompt": sum(call.prompt_tokens for call in self.calls),
+            "completion": sum(call.completion_tokens for call in self.calls),
+        }
+
+
+class Paid:
+    """Tokens of calls, each counted once: samples of one prompt share an answer.
+
+    Attributes
+    ----------
+    tokens : Counter of str
+        ``prompt`` and ``completion``.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = Counter(prompt=0, completion=0)
+        self._seen: set[bytes] = set()
+
+    def add(self, calls: Iterable[Call]) -> None:
+        """Count those calls that were not there before."""
+        for call in calls:
+            if call.digest not in self._seen:
+                self._seen.add(call.digest)
+                self.tokens.update(prompt=call.prompt_tokens, completion=call.completion_tokens)
 
 
 def found(generator: Generator, sample: Sample, journal: Journal, settings: ChatSettings) -> Found:
     """What a journal has for a sample; nothing is asked."""
     answers: tuple[Mapping[str, Any], ...] = ()
-    prompts = completions = 0
+    calls: tuple[Call, ...] = ()
     while (asked := generator.request(sample, answers)) is not None:
-        entry = journal.find(digest_of(asked, settings)) or Entry("open")
-        prompts, completions = prompts + entry.prompt_tokens, completions + entry.completion_tokens
+        digest = digest_of(asked, settings)
+        entry = journal.find(digest) or Entry("open")
+        calls = (*calls, Call(digest[:12], entry.prompt_tokens, entry.completion_tokens))
         if entry.value is None:
-            return Found(answers, entry.error or "it was not asked", prompts, completions)
+            return Found(answers, entry.error or "it was not asked", calls)
         answers = (*answers, entry.value)
-    return Found(answers, None, prompts, completions)
+    return Found(answers, None, calls)
 
 
 def expected(

@@ -16,7 +16,7 @@ from eci.datasets.mined import mined_rows
 from eci.examples import ROWS
 from eci.generating.inspecting import Checks, Inspector, Negative, ranking_of
 from eci.generating.samples import Samples
-from eci.generating.steps import Found, Generator, found
+from eci.generating.steps import Found, Generator, Paid, found
 from eci.task import Reranker
 from eci.types import Integers
 
@@ -31,8 +31,7 @@ class Tally:
     negatives: int = 0
     fewer: int = 0
     cut: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    paid: Paid = field(default_factory=Paid)
     rejected: Counter[str] = field(default_factory=Counter)
     flagged: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
@@ -82,7 +81,6 @@ class Assembly:
         inspector = Inspector(task, self.checks, self.teacher, tally.rejected)
         usable, scores = inspector.inspect(queries, written)
         negatives = self._first(usable)
-        tally.cut += len(usable) - len(negatives)
         tally.flagged.update(flag for each in negatives for flag in each.flags)
         shares = Counter(each.sample.number for each in negatives)
         tally.fewer += sum(shares[number] < self.generator.count for number in answers)
@@ -100,13 +98,19 @@ class Assembly:
         return pa.RecordBatch.from_arrays([*batch.columns[:-1], extra], schema=ROWS)
 
     def _first(self, negatives: list[Negative]) -> list[Negative]:
-        """As many of each sample as were asked for."""
-        places = Counter[int]()
+        """As many of each sample as were asked for, and none twice for a query."""
+        places, seen = Counter[int](), set[tuple[int, int]]()
         first = []
         for each in negatives:
-            number = each.sample.number
-            places[number] += 1
-            first += [each] if places[number] <= self.generator.count else []
+            number, text = each.sample.number, (each.row, each.digest)
+            if places[number] == self.generator.count:
+                self.tally.cut += 1
+            elif text in seen:
+                self.tally.rejected["repeats another"] += 1
+            else:
+                places[number] += 1
+                seen.add(text)
+                first.append(each)
         return first
 
     def _of(self, row: int, query: int, answers: dict[int, Found]) -> Iterator[Negative]:
@@ -114,8 +118,7 @@ class Assembly:
         tally = self.tally
         for sample in self.samples.of(query):
             known = found(self.generator, sample, self.asker.journal, self.asker.settings)
-            tally.prompt_tokens += known.prompt_tokens
-            tally.completion_tokens += known.completion_tokens
+            tally.paid.add(known.calls)
             if known.missing is not None:
                 told = {"query": sample.name, "positive": sample.positive_id, "reason": known.missing}
                 tally.unanswered.append({"sample": sample.number, **told})
@@ -130,12 +133,11 @@ class Assembly:
         """How a negative was made; the tokens of its calls are shared by those that were kept."""
         told = self.generator.describe()
         known, share = answers[negative.sample.number], shares[negative.sample.number]
-        usage = {"prompt": known.prompt_tokens, "completion": known.completion_tokens}
         record = {
             "generator": self.generator.name,
             "prompts": told["prompts"],
             "model": self.asker.settings.model,
             **{name: value for name, value in negative.draft.record.items() if value is not None},
-            "tokens": {name: round(tokens / share, 1) for name, tokens in usage.items()},
+            "tokens": {name: round(tokens / share, 1) for name, tokens in known.tokens.items()},
         }
         return record | ({"flags": negative.flags} if negative.flags else {})

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eci.atomic import atomic_path, held, require_folder
+from eci.atomic import atomic_path, held, refuse_places, require_folder
 from eci.datasets import read
 from eci.datasets.rows import Rows
 from eci.errors import EciError, OutputError
@@ -129,9 +129,7 @@ def _drawn(examples: Examples, settings: TrainSettings) -> TrainingRows:
 def _refuse(final: Path, read_from: Sequence[Path]) -> None:
     """Raise an `OutputError` if the output may not take that name."""
     require_folder(final)
-    place = final.resolve()
-    if any(place == path.resolve() or place in path.resolve().parents for path in read_from):
-        raise OutputError(f"{final}: is read from. Write to another name.")
+    refuse_places([final], read_from)
     if final.exists() and not final.is_dir():
         raise OutputError(f"{final}: is a file, and the output is a folder. Give another name.")
     if final.is_dir() and any(final.iterdir()) and _made_before(final) is None:

@@ -75,7 +75,8 @@ Types of strategies:
                 id=_TEXT,
                 facet=_TEXT,
                 content=_TEXT,
-                critical={"type": "boolean"},
+                # Endpoints without structured outputs write null for "none" and "no".
+                critical={"type": ["boolean", "null"]},
                 strategies={
                     "type": "array",
                     "items": form(id=_TEXT, type=_TEXT, direction=_TEXT, why_not_answer=_TEXT),
@@ -118,7 +119,7 @@ document), and "explanation" (why it does not answer the query).""",
                 requirement=_TEXT,
                 strategy=_TEXT,
                 source=_TEXT,
-                candidate={"type": "integer"},
+                candidate={"type": ["integer", "null"]},
                 text=_TEXT,
                 explanation=_TEXT,
             ),

@@ -1,0 +1,41 @@
+"""Folders that eci wrote, and may therefore replace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from eci.datasets.files import MARKER
+from eci.errors import OutputError
+
+
+def mark(folder: Path, written_by: str, layout: str) -> None:
+    """Say in a folder that it is whole, by whom it was written, and what it holds."""
+    told = {"written_by": written_by, "layout": layout, "files": sorted(_files(folder))}
+    (folder / MARKER).write_bytes(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def refuse(final: Path) -> None:
+    """Raise an `OutputError` if a folder has that name and holds anything that eci did not write."""
+    if not final.is_dir() or not any(final.iterdir()):
+        return
+    try:
+        written = {*orjson.loads((final / MARKER).read_bytes())["files"], MARKER}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise OutputError(
+            f"{final}: is a folder that eci did not write. Give another name, or remove it first."
+        ) from None
+    strange = sorted(_files(final) - written)
+    if strange:
+        more = f" and {len(strange) - 1:,} more" if strange[1:] else ""
+        raise OutputError(
+            f"{final}: would be replaced, and holds {strange[0]}{more}, which eci did not write. Give "
+            "another name, or move them away first."
+        )
+
+
+def _files(folder: Path) -> set[str]:
+    # Links too, whatever they lead to.
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(folder).as_posix() for path in found}
