@@ -19,6 +19,7 @@ import pytest
 from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, answer_to, well
 from eci.chat.asking import ChatAsker
 from eci.chat.counting import estimate
+from eci.chat.crew import Crew
 from eci.chat.endpoint import Endpoint
 from eci.chat.entries import digest_of
 from eci.chat.faults import Again
@@ -596,6 +597,24 @@ def test_a_claim_made_after_the_run_was_given_up_is_given_back(tmp_path):
     stopping.set()
     with ChatServer() as server, asker(tmp_path, server.url) as opened:
         request = next(iter(requests(1)))
-        assert opened._asked(digest_of(request, opened.settings), request, stopping) is None
+        assert opened.asked(digest_of(request, opened.settings), request, stopping) is None
         assert opened.journal.status().states == {"open": 1}
         assert server.asked.total() == 0
+
+
+def test_after_the_error_that_ends_a_run_no_task_is_begun():
+    begun = []
+
+    def work(task):
+        begun.append(task)
+        raise ValueError(task)
+
+    crew = Crew(work, 1, threading.Event())
+    for task in range(50):
+        crew.put(task)
+    # Whoever raises the error comes late.
+    time.sleep(0.2)
+    with pytest.raises(ValueError, match="0"):
+        crew.take(5)
+    crew.stop(wait=True)
+    assert begun == [0]

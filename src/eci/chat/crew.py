@@ -69,6 +69,8 @@ class Crew(Generic[Task, Outcome]):
             try:
                 outcome: Outcome | BaseException | None = self._work(task)
             except BaseException as error:  # noqa: BLE001
+                # At once: until it is raised, another request would be sent.
+                self._stopping.set()
                 outcome = error
             if outcome is None:
                 self._todo.put(task)
