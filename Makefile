@@ -54,6 +54,7 @@ bench: demo  ## long: every benchmark, results under benchmarks/results
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/mine.py
 	$(BIN)/python benchmarks/selecting.py
+	for part in throughput dependent memory; do $(BIN)/python benchmarks/chat.py $$part; done
 	$(BIN)/python benchmarks/audit.py speed --queries 20000 -k 50 --documents 250000
 	$(BIN)/python benchmarks/score.py  # this and what follows need ECI_DATA
 	$(BIN)/python benchmarks/false_negatives.py scifact

@@ -13,6 +13,7 @@ import traceback
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -21,12 +22,13 @@ from eci.chat.asking import ChatAsker
 from eci.chat.counting import estimate
 from eci.chat.crew import Crew
 from eci.chat.endpoint import Endpoint
-from eci.chat.entries import digest_of
+from eci.chat.entries import Entry, digest_of
 from eci.chat.faults import Again
 from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
 from eci.chat.responses import Answer
 from eci.chat.settings import ChatSettings
+from eci.chat.submitted import Ledger
 from eci.errors import ChatError, DataError, MissingDependency
 
 SCHEMA = {
@@ -510,6 +512,34 @@ def test_the_same_request_is_asked_once(tmp_path):
     assert (opened.counts.answered, opened.counts.kept) == (3, 2)
 
 
+def test_what_depends_on_replies_is_asked_in_the_same_turn_with_no_thread_idle(tmp_path):
+    replies, begun, polled = [], [], []
+
+    def chained():
+        while len(begun) < 40:
+            if len(begun) < 20 + len(replies):
+                begun.append(len(begun))
+                yield request(begun[-1])
+            else:
+                polled.append(len(replies))
+                yield None
+
+    with ChatServer(latency=0.05) as server, asker(tmp_path, server.url, concurrency=8) as opened:
+        for reply in opened.ask(chained()):
+            replies.append(reply)
+    assert sorted(reply.request.key for reply in replies) == sorted(f"row {number}" for number in range(40))
+    assert server.most == 8
+    # After each reply, and not in a loop.
+    assert len(polled) <= len(replies) + 1
+
+
+def test_a_source_that_waits_for_nothing_is_at_its_end(tmp_path):
+    with asker(tmp_path, endpoint=Fast()) as opened:
+        assert list(opened.ask(itertools.repeat(None))) == []
+        given = itertools.chain(requests(3), itertools.repeat(None))
+        assert len(list(opened.ask(given))) == 3
+
+
 def test_requests_a_minute_are_kept(tmp_path):
     with ChatServer() as server:
         began = time.monotonic()
@@ -568,12 +598,54 @@ def test_estimates_ask_nothing_and_make_nothing(tmp_path):
     settings = ChatSettings("gpt-x", "http://127.0.0.1:9/v1", price=(1.0, 2.0), max_tokens=100)
     found = estimate([*requests(10), request(3)], settings, path, show=2)
     assert not path.exists()
-    assert (found.requests, found.kept, found.calls, found.completion_tokens) == (11, 1, 10, 1000)
+    assert (found.requests, found.kept, found.shared, found.calls) == (11, 0, 1, 10)
+    assert found.completion_tokens == 1000
     assert found.cost == pytest.approx((found.prompt_tokens + 2 * 1000) / 1e6)
-    assert "10 calls" in found.described()
+    assert "10 calls (1 shares a call)" in found.described()
     assert "1,000 of answers at most" in found.described()
     assert found.prompts().startswith("--- row 0\n[system]\nAnswer.\n[user]\nquestion 0\n--- row 1")
     assert "no --price" in estimate(requests(1), ChatSettings("m")).described()
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\r", "\x00", "\u202e", "\ufeff", "\ud800", "\ue000"])
+def test_prompts_are_shown_without_what_steers_a_terminal(character):
+    asked = ChatRequest(
+        f"row {character}", (("user", f"a{character}b\n\tc d 漢\u3000字 नि\u200d"),), SCHEMA, "sum"
+    )
+    shown = estimate([asked], ChatSettings("m")).prompts()
+    assert shown == "--- row \ufffd\n[user]\na\ufffdb\n\tc d 漢\u3000字 नि\u200d"
+
+
+def test_estimates_leave_the_journal_as_it_is(tmp_path):
+    with ChatServer() as server:
+        ask(tmp_path, server, 5)
+    path = tmp_path / "j.sqlite"
+    before, inside = path.read_bytes(), path.stat().st_mtime_ns
+    assert estimate(requests(8), ChatSettings("gpt-x"), path).kept == 5
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, inside)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_estimates_tell_what_waits_in_a_batch(tmp_path):
+    settings = ChatSettings("gpt-x", "http://127.0.0.1:9/v1", batch=True)
+    with asker(tmp_path) as opened:
+        ledger = Ledger(opened.journal, settings.base_url)
+        digests = [digest_of(each, settings) for each in requests(6)]
+        for digest, each in zip(digests, requests(6), strict=True):
+            opened.journal.claim(digest, each, "gpt-x")
+        opened.journal.keep(digests[0], Entry("answered", value={}))
+        ledger.keep(replace(ledger.begin(digests[:4], 9), file="file-0", id="batch_0"))
+        # Of one that never came to be, nothing is paid.
+        ledger.begin(digests[4:5], 9)
+    given = (list(requests(7)) * 2, settings, tmp_path / "j.sqlite")
+    found = estimate(*given)
+    assert (found.calls, found.kept, found.waiting, found.shared) == (3, 2, 3, 6)
+    assert "3 calls (2 more are settled already, 3 wait in a batch, 6 share a call)" in found.described()
+    found = estimate(given[0], replace(settings, batch=False), given[2])
+    assert (found.calls, found.waiting, found.shared) == (6, 3, 6)
+    assert "3 of the calls are in a batch already, and paid for twice without --batch" in found.described()
+    # At another endpoint nothing of it is known.
+    assert estimate(given[0], replace(settings, base_url="http://127.0.0.1:8/v1"), given[2]).calls == 6
 
 
 def test_estimates_know_what_is_kept_and_what_answers_take(tmp_path):

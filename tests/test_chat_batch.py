@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
-from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, answer_to, completion
+from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, _Handler, answer_to, completion
 from eci.chat import batch_api
 from eci.chat.asking import ChatAsker
+from eci.chat.batch_api import BatchApi
 from eci.chat.batching import UNREADABLE
+from eci.chat.entries import digest_of
 from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
 from eci.chat.settings import ChatSettings
+from eci.chat.spool import Spool
 from eci.chat.submitted import Ledger
 from eci.datasets import from_object, write
 from eci.errors import ChatError
@@ -291,8 +299,6 @@ def test_of_a_run_killed_in_its_upload_a_file_may_be_left_and_is_told(tmp_path, 
     journal = Journal(tmp_path / "j.sqlite")
     ledger = Ledger(journal, slow.url)
     with asker(tmp_path, slow.url) as opened:
-        from eci.chat.entries import digest_of
-
         batch = ledger.begin([digest_of(request(n), opened.settings) for n in range(1, 6)], 9)
     ledger.release()
     journal.close()
@@ -345,14 +351,344 @@ def test_of_a_batch_that_ends_early_what_is_there_is_kept(tmp_path, status):
 
 def test_a_batch_that_is_not_taken_leaves_all_open(tmp_path):
     with ChatServer() as server:
+        # Such as a file that does not pass the endpoint's look at it.
         server.batches.plan = lambda look, batch: "failed"
+        whole = server.batches._look
+
+        def look(chat, parts, data):
+            error = {"code": "invalid_json_line", "message": "no JSON in line 3"}
+            return {**whole(chat, parts, data), "errors": {"data": [error]}}
+
+        server.batches._look = look
         replies, counts, _ = ask(tmp_path, server)
         assert {reply.error for number, reply in replies.items() if number} == {
-            "too much enqueued (batch batch_0 failed; the next run submits it again)"
+            "no JSON in line 3 (batch batch_0 failed; the next run submits it again)"
         }
-        assert (counts.open, counts.reasons) == (5, {"too much enqueued": 5})
-        server.batches.plan = lambda look, batch: "completed"
+        assert (counts.open, counts.reasons) == (5, {"no JSON in line 3": 5})
+        server.batches._look, server.batches.plan = whole, lambda look, batch: "completed"
         assert answers(ask(tmp_path, server)[0]) == EXPECTED
+
+
+def lines_of(server, batch):
+    return len(server.batches.files[batch["input_file_id"]].splitlines())
+
+
+def test_where_not_all_are_taken_at_once_smaller_batches_go_one_after_the_other(tmp_path):
+    with ChatServer() as server:
+        ended = []
+
+        def plan(look, batch):
+            if lines_of(server, batch) > 2:
+                return "failed"
+            # None is submitted while another is under way.
+            assert all(each["id"] in ended for each in list(server.batches.batches.values())[1:-1])
+            if look == 2:
+                ended.append(batch["id"])
+            return "in_progress" if look == 1 else "completed"
+
+        server.batches.plan = plan
+        replies, _, told = ask(tmp_path, server)
+        assert answers(replies) == EXPECTED
+        sizes = [lines_of(server, batch) for batch in server.batches.batches.values()]
+        assert (sizes, server.asked.total()) == ([5, 2, 2, 1], 6)
+        assert told.has("was not taken (too much enqueued): its requests go one batch after the other, of 2")
+
+
+def test_where_no_batch_is_taken_at_all_the_run_ends_and_goes_on_later(tmp_path):
+    with ChatServer() as server:
+        server.batches.plan = lambda look, batch: "failed"
+        with pytest.raises(ChatError, match="takes no batch now: too much enqueued") as caught:
+            ask(tmp_path, server)
+        assert caught.value.retryable
+        assert [lines_of(server, batch) for batch in server.batches.batches.values()] == [5, 2, 1]
+        server.batches.plan = lambda look, batch: "completed"
+        replies, counts, _ = ask(tmp_path, server)
+        assert (answers(replies), counts.kept, waiting(tmp_path, server)) == (EXPECTED, 1, {})
+
+
+# What is gone
+
+
+def test_a_batch_that_is_gone_is_told_and_submitted_anew_where_wanted(tmp_path, slow):
+    stop_waiting(tmp_path, slow)
+    gone = slow.batches.batches.pop("batch_0")
+    slow.ready = True
+    with pytest.raises(
+        ChatError, match="knows nothing of batch batch_0, .* for which 5 requests wait"
+    ) as caught:
+        ask(tmp_path, slow)
+    assert "another project" in caught.value.hint
+    assert "--retry-failed" in caught.value.hint
+    assert waiting(tmp_path, slow) == {"batch_0": 5}
+    # It was a matter of the key.
+    slow.batches.batches["batch_0"] = gone
+    assert answers(ask(tmp_path, slow)[0]) == EXPECTED
+    assert len(slow.batches.batches) == 1
+
+
+def test_a_batch_that_is_gone_for_good_is_given_up_with_retry_failed(tmp_path, slow):
+    stop_waiting(tmp_path, slow)
+    slow.batches.batches["batch_0"] = None
+    slow.ready = True
+    replies, _, told = ask(tmp_path, slow, retry_failed=True)
+    assert answers(replies) == EXPECTED
+    assert told.has("batch batch_0 is gone: its 5 requests are asked anew")
+    assert waiting(tmp_path, slow) == {}
+
+
+def test_answers_whose_file_is_gone_are_asked_again_by_the_next_run(tmp_path, slow):
+    stop_waiting(tmp_path, slow)
+    slow.ready = True
+    slow.batches.faults = {"content": [(404, {"error": {"message": "No such File object"}})] * 9}
+    replies, counts, told = ask(tmp_path, slow)
+    assert (counts.kept, counts.open) == (1, 5)
+    assert "the next run submits it again" in replies[3].error
+    assert told.has("has its file file-output-batch_0 no longer")
+    slow.batches.faults = {}
+    assert answers(ask(tmp_path, slow)[0]) == EXPECTED
+    assert waiting(tmp_path, slow) == {}
+
+
+@pytest.mark.parametrize("call", ["content", "look"])
+def test_what_is_not_there_yet_is_looked_for_again(tmp_path, call):
+    with ChatServer() as server:
+        server.batches.faults = {call: [(404, {"error": {"message": "none"}})] * 2}
+        assert answers(ask(tmp_path, server)[0]) == EXPECTED
+        assert len(server.batches.batches) == 1
+
+
+@pytest.mark.parametrize("times", [2, 100])
+def test_answers_whose_file_is_not_named_yet_are_waited_for(tmp_path, slow, times):
+    stop_waiting(tmp_path, slow)
+    slow.ready = True
+    whole, looks = slow.batches._look, []
+
+    def look(chat, parts, data):
+        looks.append(parts)
+        unnamed = {"output_file_id": None} if len(looks) <= times else {}
+        return {**whole(chat, parts, data), **unnamed}
+
+    slow.batches._look = look
+    if times > 50:
+        with pytest.raises(ChatError, match="or of its answers, for which 5 requests wait"):
+            ask(tmp_path, slow)
+        assert waiting(tmp_path, slow) == {"batch_0": 5}
+        slow.batches._look = whole
+    assert answers(ask(tmp_path, slow)[0]) == EXPECTED
+    assert (len(slow.batches.batches), slow.asked.total()) == (1, 6)
+
+
+def test_a_file_of_an_earlier_run_that_is_gone_is_made_anew(tmp_path, slow):
+    end_at(tmp_path, slow, "create", False)
+    slow.ready = True
+    slow.batches.faults = {"create": [(400, {"error": {"message": "no such file"}})]}
+    replies, _, told = ask(tmp_path, slow)
+    assert answers(replies) == EXPECTED
+    assert told.has("file file-0 lies at the endpoint")
+    assert (slow.batches.calls["upload"], len(slow.batches.batches), slow.asked.total()) == (2, 1, 6)
+
+
+# What is not lost and not paid twice
+
+
+def test_a_network_that_is_away_for_long_is_waited_for(tmp_path):
+    with ChatServer() as server:
+        server.batches.faults = {name: [(503, {})] * 100 for name in ("look", "content")}
+        assert answers(ask(tmp_path, server, backoff=0.0)[0]) == EXPECTED
+
+
+def test_a_download_that_breaks_off_is_made_again(tmp_path, monkeypatch):
+    broken = []
+    send = _Handler._send
+
+    def half(self, status, text, headers, most=None):
+        if self.path.endswith("/content") and not broken:
+            broken.append(self.path)
+            most, self.close_connection = len(text) // 2, True
+        send(self, status, text, headers, most)
+
+    monkeypatch.setattr(_Handler, "_send", half)
+    with ChatServer() as server:
+        replies, counts, told = ask(tmp_path, server)
+        assert (answers(replies), counts.answered, len(broken)) == (EXPECTED, 6, 1)
+        assert told.has("asked again: the connection to")
+
+
+def test_the_same_endpoint_written_otherwise_has_the_same_batches(tmp_path, slow):
+    stop_waiting(tmp_path, slow)
+    slow.ready = True
+    with asker(tmp_path, f"{slow.url}/") as opened:
+        assert len(list(opened.ask(map(request, range(6))))) == 6
+    assert (len(slow.batches.batches), slow.asked.total()) == (1, 6)
+
+
+def test_a_batch_is_found_by_its_file_where_tokens_are_not_given_back(tmp_path, slow):
+    end_at(tmp_path, slow, "create", True)
+    del slow.batches.batches["batch_0"]["metadata"]
+    slow.ready = True
+    assert answers(ask(tmp_path, slow)[0]) == EXPECTED
+    assert (len(slow.batches.batches), slow.asked.total()) == (1, 6)
+
+
+def test_two_lines_for_one_request_are_one_answer(tmp_path):
+    with ChatServer() as server:
+        whole = server.batches._answer
+
+        def answer(chat, batch, lines):
+            whole(chat, batch, lines)
+            name = batch["output_file_id"]
+            good = server.batches.files[name].splitlines()
+            # In another order, and each with an error after it.
+            failed = [{**json.loads(line), "response": None, "error": {"message": "no"}} for line in good]
+            both = [*good[::-1], *(json.dumps(each).encode() for each in failed)]
+            server.batches.files[name] = b"\n".join(both)
+
+        server.batches._answer = answer
+        replies, counts, _ = ask(tmp_path, server)
+        assert (answers(replies), counts.answered, counts.open) == (EXPECTED, 6, 0)
+
+
+def test_an_id_that_is_the_key_is_no_id(tmp_path):
+    with ChatServer() as server:
+        server.batches._upload = lambda *_: {"id": KEY}
+        with pytest.raises(ChatError, match="sent no id"):
+            ask(tmp_path, server)
+    assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_after_a_first_request_that_is_declined_the_next_goes_singly(tmp_path):
+    script = {"question 0": "too-long", "question 1": "filter-400"}
+    with ChatServer(lambda question, *_: script.get(question, "ok")) as server:
+        _, counts, _ = ask(tmp_path, server)
+        assert (counts.failed, counts.answered) == (2, 4)
+        assert [body["messages"][0]["content"][-1] for body in server.bodies] == ["0", "1", "2"]
+        assert len(server.batches.batches) == 1
+
+
+def killed_at(step, folder, url):
+    """A run that is killed before it writes or sends something for the so-many-th time; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+
+        def before(work):
+            def stepping(*given, **named):
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return work(*given, **named)
+
+            return stepping
+
+        try:
+            for owner, names in (
+                (Journal, ("claim", "keep", "release")),
+                (Ledger, ("begin", "keep", "drop", "take", "release")),
+                (BatchApi, ("upload", "create", "find", "state", "download")),
+            ):
+                for name in names:
+                    setattr(owner, name, before(getattr(owner, name)))
+            with asker(folder, url) as opened:
+                list(opened.ask(map(request, range(3))))
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_killed_at_any_step_no_batch_is_paid_for_twice_and_nothing_is_lost(tmp_path):
+    for step in itertools.count(1):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        with ChatServer() as server:
+            dead = killed_at(step, folder, server.url)
+            replies, _, _ = ask(folder, server, 3)
+            assert answers(replies) == {number: EXPECTED[number] for number in range(3)}
+            # But for the one that goes singly, whose answer may have come after the kill.
+            assert [server.asked[f"question {number}"] for number in (1, 2)] == [1, 1], step
+            assert waiting(folder, server) == {}
+        if not dead:
+            break
+    assert step > 15
+
+
+def test_of_two_processes_with_the_same_requests_one_pays(tmp_path, slow):
+    with asker(tmp_path, slow.url) as first, asker(tmp_path, slow.url) as second:
+        found = {}
+
+        def work(name, opened):
+            found[name] = {reply.request.key: reply.value for reply in opened.ask(map(request, range(6)))}
+
+        threads = [threading.Thread(target=work, args=each) for each in (("one", first), ("two", second))]
+        for thread in threads:
+            thread.start()
+        until(lambda: slow.batches.calls["look"] > 1)
+        slow.ready = True
+        for thread in threads:
+            thread.join(30)
+    assert found["one"] == found["two"] == {f"row {number}": value for number, value in EXPECTED.items()}
+    assert set(slow.asked.values()) == {1}
+
+
+# What depends on replies, and what is held meanwhile
+
+
+def chained(count, replies):
+    """Requests the second half of which each need the reply to one of the first."""
+    begun = 0
+    while begun < 2 * count:
+        if begun < count + len(replies):
+            begun += 1
+            yield request(begun - 1)
+        else:
+            yield None
+
+
+def test_what_depends_on_replies_is_asked_in_the_same_turn(tmp_path):
+    with ChatServer() as server, asker(tmp_path, server.url) as opened:
+        replies = []
+        for reply in opened.ask(chained(4, replies)):
+            replies.append(reply)
+        assert len(replies) == 8
+        # One singly, the three others with what depends on it, then what depends on these.
+        sizes = [lines_of(server, batch) for batch in server.batches.batches.values()]
+        assert (sizes, server.asked.total()) == ([4, 3], 8)
+
+
+def test_a_source_that_waits_for_nothing_is_at_its_end(tmp_path):
+    with ChatServer() as server, asker(tmp_path, server.url) as opened:
+        assert list(opened.ask(itertools.repeat(None))) == []
+
+
+def test_requests_that_wait_are_not_held_in_memory(tmp_path):
+    with Spool(tmp_path) as spool:
+        tracemalloc.start()
+        try:
+            for number in range(2000):
+                whole = ChatRequest(
+                    f"row {number}", (("user", f"{number} {'é' * 10_000}"),), SCHEMA, "sum", 3
+                )
+                spool.add(digest_of(whole, ChatSettings("m")), whole)
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert held < 2000 * 400
+        assert list(tmp_path.iterdir()) == []
+        digest = digest_of(whole, ChatSettings("m"))
+        spool.add(digest, replace(whole, key="another"))
+        assert spool[digest] == whole
+        assert spool.take(digest) == [whole, replace(whole, key="another")]
+        assert (digest in spool.digests(), len(spool)) == (False, 1999)
+
+
+def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spool, "beside", full)
+    with ChatServer() as server, pytest.raises(ChatError, match="No space left on device.*No answer is lost"):
+        ask(tmp_path, server)
 
 
 def test_errors_of_single_lines_are_what_they_would_be_alone(tmp_path):
@@ -478,13 +814,13 @@ def test_what_is_generated_in_batches_is_what_single_requests_generate(folder, m
         whole, server.bodies[:] = len(server.bodies), []
         code, _, err = run_cli(monkeypatch, capsys, *causal(server, "-o", "batch.jsonl", "--batch"))
         assert code == 0, err
-        # The analyses, then what depends on them.
+        # The analyses, with what depends on that which went singly; then what depends on them.
         sizes = [len(text.splitlines()) for name, text in server.batches.files.items() if "-o" not in name]
-        assert (whole, sizes, len(server.bodies)) == (16, [7, 8], 1)
+        assert (whole, sizes, len(server.bodies)) == (16, [8, 7], 1)
         assert (folder / "batch.jsonl").read_bytes() == (folder / "single.jsonl").read_bytes()
         for told in (
-            "7 requests submitted",
-            "batch_1: completed, 8 of 8",
+            "8 requests submitted",
+            "batch_1: completed, 7 of 7",
             "16 answered, 0 known from earlier",
         ):
             assert told in err
@@ -501,11 +837,11 @@ def test_an_interrupted_command_tells_how_to_go_on(folder, monkeypatch, capsys):
             _, err = process.communicate(timeout=20)
         assert process.returncode == 130
         assert "the same command again waits for it" in err
-        assert "batch batch_0 has 7 requests whose answers are not here yet" in err
+        assert "batch batch_0 has 8 requests whose answers are not here yet" in err
         server.batches.plan = lambda look, batch: "completed"
         code, _, err = run_cli(monkeypatch, capsys, *arguments)
         assert code == 0, err
-        assert "batch batch_0 of an earlier run is waited for: 7 requests" in err
+        assert "batch batch_0 of an earlier run is waited for: 8 requests" in err
         assert len(server.batches.batches) == 2
         assert server.asked.total() == 16
 
@@ -517,7 +853,7 @@ def test_without_batch_the_user_is_told_what_is_under_way(folder, monkeypatch, c
         assert (code, "no such key" in err) == (1, True)
         code, _, err = run_cli(monkeypatch, capsys, *causal(server, "-o", "out.jsonl"))
         assert code == 0, err
-        assert "7 requests whose answers are not here yet: without --batch they are asked, and paid" in err
+        assert "8 requests whose answers are not here yet: without --batch they are asked, and paid" in err
 
 
 def test_a_judge_may_be_asked_in_batches(tmp_path, monkeypatch, capsys):

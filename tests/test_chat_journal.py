@@ -14,8 +14,8 @@ from dataclasses import replace
 import pytest
 
 from eci.chat import claims
-from eci.chat.entries import Anew, Entry, Status
-from eci.chat.journal import Journal
+from eci.chat.entries import Anew, Entry, Group
+from eci.chat.journal import _COUNTED, _REASONS, Journal
 from eci.chat.messages import ChatRequest
 from eci.errors import ChatError, OutputError
 
@@ -47,7 +47,9 @@ def test_what_is_kept_is_found_again_by_another_run(journal, tmp_path):
     assert abs(found.ended - time.time()) < 10
     assert claim(other) == found
     other.close()
-    assert journal.status() == Status({"answered": 1}, 5, 3)
+    status = journal.status()
+    assert status.groups == (Group("m", "answered", 1, 5, 3),)
+    assert abs((status.last or 0) - time.time()) < 10
     assert (journal.mean_completion("m"), journal.mean_completion("n")) == (3.0, None)
 
 
@@ -224,3 +226,147 @@ def test_places_that_cannot_hold_a_journal_are_told(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ChatError, match="cannot be used"):
         Journal(tmp_path / "folder")
+
+
+# Looked at without being touched
+
+
+def files(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def answered(path, count=3):
+    journal = Journal(path)
+    for number in range(count):
+        digest = bytes([number]) * 32
+        journal.keep(digest, replace(claim(journal, digest), state="answered", value={"n": number}))
+    return journal
+
+
+def test_a_look_at_a_journal_writes_nothing(tmp_path):
+    path = tmp_path / "j.sqlite"
+    answered(path).close()
+    before = files(tmp_path)
+    found = Journal(path, read_only=True)
+    assert found.status().states == {"answered": 3}
+    assert found.find(b"\0" * 32).value == {"n": 0}
+    with pytest.raises(ChatError, match="readonly"):
+        claim(found)
+    found.close()
+    assert files(tmp_path) == before
+    assert list(before) == ["j.sqlite"]
+
+
+def test_a_look_at_a_journal_in_use_sees_what_is_there(tmp_path):
+    path = tmp_path / "j.sqlite"
+    writing = answered(path)
+    found = Journal(path, read_only=True)
+    assert found.status().states == {"answered": 3}
+    claim(writing, b"e" * 32)
+    assert found.status().states == {"answered": 3, "asked": 1}
+    found.close()
+    writing.close()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_chat_journal import answered
+answered(Path(sys.argv[1]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_look_after_a_kill_sees_the_log(tmp_path, request):
+    path = tmp_path / "j.sqlite"
+    subprocess.run([sys.executable, "-c", KILLED, str(path), str(request.path.parent)], check=False)
+    before = files(tmp_path)
+    assert "j.sqlite-wal" in before
+    found = Journal(path, read_only=True)
+    assert found.status().states == {"answered": 3}
+    found.close()
+    after = files(tmp_path)
+    assert after["j.sqlite"] == before["j.sqlite"]
+    assert after["j.sqlite-wal"] == before["j.sqlite-wal"]
+
+
+def test_a_look_takes_no_lock_from_a_run_of_the_same_process(tmp_path):
+    path = tmp_path / "j.sqlite"
+    writing = answered(path)
+    for _ in range(2):
+        Journal(path, read_only=True).close()
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+        "print(c.execute('SELECT COUNT(*) FROM answers').fetchone()[0]); c.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, check=True)
+    # Were it the last to have it open, as far as it can see, it would take the log away.
+    assert (done.stdout.split(), (tmp_path / "j.sqlite-wal").exists()) == ([b"3"], True)
+    writing.close()
+
+
+def test_a_name_of_a_file_is_no_address(tmp_path):
+    path = tmp_path / "j?mode=rwc#%41 é.sqlite"
+    answered(path).close()
+    found = Journal(path, read_only=True)
+    assert found.status().states == {"answered": 3}
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (damaged, "damaged or no journal"),
+        (foreign, "is a database, but no journal of answers"),
+        (newer, "is a journal of version 3"),
+        (lambda path: path.touch(), "is empty: no run has kept an answer there"),
+        (lambda path: None, "there is no such journal"),
+        (lambda path: path.mkdir(), "there is no such journal"),
+    ],
+)
+def test_a_look_at_what_is_no_journal_is_refused(tmp_path, make, said):
+    path = tmp_path / "j.sqlite"
+    make(path)
+    before = {each.name: each.stat().st_size for each in tmp_path.iterdir()}
+    with pytest.raises(ChatError, match=said) as caught:
+        Journal(path, read_only=True)
+    assert "--journal" in caught.value.hint
+    assert {each.name: each.stat().st_size for each in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write everywhere")
+def test_a_log_that_cannot_be_read_is_told(tmp_path):
+    path = tmp_path / "j.sqlite"
+    writing = answered(path)
+    (tmp_path / "copy").mkdir()
+    for name in ("j.sqlite", "j.sqlite-wal"):
+        (tmp_path / "copy" / name).write_bytes((tmp_path / name).read_bytes())
+    writing.close()
+    (tmp_path / "copy").chmod(0o500)
+    try:
+        with pytest.raises(ChatError, match="cannot be used.*copy it and all files of its name"):
+            Journal(tmp_path / "copy" / "j.sqlite", read_only=True)
+    finally:
+        (tmp_path / "copy").chmod(0o700)
+
+
+def test_what_is_counted_is_read_from_indices(tmp_path):
+    found = answered(tmp_path / "j.sqlite")
+    for query in (_COUNTED, _REASONS):
+        (plan,) = {row[3] for row in found._connection.execute(f"EXPLAIN QUERY PLAN {query}")}
+        assert "COVERING INDEX" in plan
+    found.close()
+
+
+def test_a_journal_of_before_is_counted_too(tmp_path):
+    path = tmp_path / "j.sqlite"
+    found = answered(path)
+    for index in ("counted", "reasons"):
+        found._connection.execute(f"DROP INDEX {index}")
+    found.close()
+    for read_only in (True, False):
+        found = Journal(path, read_only=read_only)
+        assert found.status().states == {"answered": 3}
+        found.close()

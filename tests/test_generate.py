@@ -781,16 +781,18 @@ class Answering:
     """Answers by the script, a window behind; remembers how much a run holds meanwhile."""
 
     def __init__(self, window):
-        self.window, self.held, self.run = window, 0, None
+        self.window, self.held, self.run, self.turns = window, 0, None, 0
 
     def ask(self, requests):
         pending = []
+        self.turns += 1
         for each in requests:
-            pending.append(each)
-            if len(pending) >= self.window:
+            if each is not None:
+                pending.append(each)
+            # None waits for a reply.
+            if len(pending) >= self.window or each is None:
                 yield self._reply(pending.pop(0))
-        while pending:
-            yield self._reply(pending.pop(0))
+        assert not pending
 
     def _reply(self, request):
         self.held = max(self.held, len(self.run._answers) + len(self.run.waiting))
@@ -810,6 +812,7 @@ def test_what_a_run_holds_does_not_grow_with_the_samples(monkeypatch):
         monkeypatch.setattr("eci.generating.asking._Run", Seen)
         ask_all(Causal(), Samples(task_of(count)), asker, silent)
         assert asker.run.done == count
+        assert asker.turns == 1
         held[count] = asker.held
     assert held[5000] == held[200] <= 3 * 16
 

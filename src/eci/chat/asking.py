@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from queue import SimpleQueue
@@ -17,7 +17,7 @@ from eci.chat.entries import Anew, Entry, digest_of
 from eci.chat.faults import Aside
 from eci.chat.journal import Journal
 from eci.chat.limits import Pace
-from eci.chat.messages import ChatReply, ChatRequest
+from eci.chat.messages import ChatReply, ChatRequest, Requests, Source
 from eci.chat.parsing import Misfit, parsed, refuse_unchecked
 from eci.chat.sending import Sender, Sent, kind
 from eci.chat.settings import ChatSettings
@@ -77,8 +77,8 @@ class ChatAsker:
         if self._endpoint is not None:
             self._endpoint.close()
 
-    def ask(self, requests: Iterable[ChatRequest]) -> Iterator[ChatReply]:
-        """One reply for each request, as they come in.
+    def ask(self, requests: Requests) -> Iterator[ChatReply]:
+        """One reply for each request, as they come in; as `eci.chat.messages.Asker.ask`.
 
         A request that has the digest of one under way shares its answer; it counts as kept.
 
@@ -90,7 +90,7 @@ class ChatAsker:
         """
         return Batching(self).ask(requests) if self.settings.batch else self._singly(requests)
 
-    def _singly(self, requests: Iterable[ChatRequest]) -> Iterator[ChatReply]:
+    def _singly(self, requests: Requests) -> Iterator[ChatReply]:
         stopping = Event()
         sharing: dict[bytes, list[ChatRequest]] = {}
         crew: Crew[tuple[bytes, ChatRequest], ChatReply] = Crew(
@@ -99,19 +99,21 @@ class ChatAsker:
         Thread(target=self.journal.renewing, args=(stopping,), daemon=True, name="eci-claims").start()
         # As many again wait, so that no thread does.
         window, pending = 2 * self.settings.concurrency, 0
+        source = Source(requests)
         try:
-            for request in requests:
-                refuse_unchecked(request.schema)
-                digest = digest_of(request, self.settings)
-                if digest not in sharing:
-                    crew.put((digest, request))
-                sharing.setdefault(digest, []).append(request)
-                pending += 1
-                while pending >= window or crew.ready():
-                    for reply in self._taken(crew, sharing):
-                        pending -= 1
-                        yield reply
-            while pending:
+            while True:
+                request = source.take() if pending < window else None
+                if request is not None:
+                    refuse_unchecked(request.schema)
+                    digest = digest_of(request, self.settings)
+                    if digest not in sharing:
+                        crew.put((digest, request))
+                    sharing.setdefault(digest, []).append(request)
+                    pending += 1
+                    if not crew.ready():
+                        continue
+                if not pending:
+                    return
                 for reply in self._taken(crew, sharing):
                     pending -= 1
                     yield reply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -19,8 +19,11 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000
 _URL, _WINDOW, _TAG = "/v1/chat/completions", "24h", "eci"
 _ABSENT = "has nothing there: it may have none, or the key is of another project than what is asked for"
 _ENDED = ("completed", "failed", "expired", "cancelled")
+# More tokens wait at the endpoint than the account may have there.
+_FULL = "token_limit_exceeded"
 # Batches are listed newest first; so many pages of a hundred are looked through.
-_PAGES = 20
+_PAGES = 200
+_LONGEST_ID, _PART = 200, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class State:
         Requests.
     why : str
         Why it failed, if it says so.
+    code : str
+        The same as the endpoint abbreviates it.
     """
 
     id: str
@@ -46,11 +51,17 @@ class State:
     done: int = 0
     total: int = 0
     why: str = ""
+    code: str = ""
 
     @property
     def ended(self) -> bool:
         """Whether nothing more comes of it."""
         return self.status in _ENDED
+
+    @property
+    def crowded_out(self) -> bool:
+        """Whether it was not taken because too much waits there already."""
+        return self.status == "failed" and self.code == _FULL
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,16 @@ class Line:
     declined: bool = False
 
 
+class Absent(ChatError):  # noqa: N818
+    """The endpoint has no such thing."""
+
+
 @dataclass(frozen=True)
 class BatchApi:
     """The Batch API of an endpoint.
 
-    Its methods raise `eci.chat.faults.Again` for what may pass, and `ChatError` for what does not.
+    Its methods raise `eci.chat.faults.Again` for what may pass, `Absent` for what is not there, and
+    `ChatError` for what else does not pass.
 
     Parameters
     ----------
@@ -102,17 +118,21 @@ class BatchApi:
         )
 
     def state(self, batch: str) -> State:
-        """How a batch stands."""
-        return self._state(self._told(lambda client: client.batches.with_raw_response.retrieve(batch)))
+        """How a batch stands; one that has answers and names no file of them is not there yet."""
+        told = self._told(lambda client: client.batches.with_raw_response.retrieve(batch))
+        state, counts = self._state(told), told.get("request_counts") or {}
+        if state.status == "completed" and counts.get("completed") and not told.get("output_file_id"):
+            raise self._none("names no file of the answers that it has", Absent)
+        return state
 
-    def find(self, token: str) -> State | None:
-        """The batch of a token, if there is one."""
+    def find(self, token: str, file: str) -> State | None:
+        """The batch of a token or a file, if there is one; not every endpoint gives tokens back."""
         after: dict[str, str] = {}
         for _ in range(_PAGES):
             told = self._listed(after)
             page = [each for each in told.get("data") or () if isinstance(each, dict)]
             for each in page:
-                if (each.get("metadata") or {}).get(_TAG) == token:
+                if (each.get("metadata") or {}).get(_TAG) == token or each.get("input_file_id") == file:
                     return self._state(each)
             if not told.get("has_more") or not page:
                 break
@@ -122,18 +142,20 @@ class BatchApi:
     def _listed(self, after: Mapping[str, str]) -> dict[str, Any]:
         return self._told(lambda client: client.batches.with_raw_response.list(limit=100, **after))
 
-    def lines(self, state: State) -> Iterator[Line]:
-        """What the files of a batch say of its requests."""
-        for file in state.files:
-            for line in self._content(file).splitlines():
-                if line.strip():
-                    yield self._read(line)
+    def download(self, name: str, file: IO[bytes]) -> None:
+        """Write the file of a name at the endpoint into another, in the place of what that has."""
 
-    def _content(self, file: str) -> bytes:
-        content: bytes = self._called(lambda client: client.files.content(file).content)
-        return content
+        def send(client: Any) -> None:
+            file.seek(0)
+            file.truncate()
+            with client.files.with_streaming_response.content(name) as response:
+                for part in response.iter_bytes(_PART):
+                    file.write(part)
 
-    def _read(self, line: bytes) -> Line:
+        self._called(send)
+
+    def line_of(self, line: bytes) -> Line:
+        """What a line of a file says of a request."""
         try:
             told = json.loads(line)
             digest = bytes.fromhex(told["custom_id"])
@@ -163,15 +185,21 @@ class BatchApi:
         return State(
             self._id(told),
             self.endpoint.line(told.get("status"), 40),
-            tuple(str(told[name]) for name in ("output_file_id", "error_file_id") if told.get(name)),
+            tuple(
+                self.endpoint.line(told[name], _LONGEST_ID)
+                for name in ("output_file_id", "error_file_id")
+                if told.get(name)
+            ),
             sum(int(counts.get(name) or 0) for name in ("completed", "failed")),
             int(counts.get("total") or 0),
             self.endpoint.line(errors[0].get("message")),
+            self.endpoint.line(errors[0].get("code"), 80),
         )
 
     def _id(self, told: Mapping[str, Any]) -> str:
         found = told.get("id")
-        if not isinstance(found, str) or not found or not found.isprintable():
+        # It is shown and kept: so it is one short line, and not the key.
+        if not isinstance(found, str) or not found or self.endpoint.line(found, _LONGEST_ID) != found:
             raise self._none("sent no id")
         return found
 
@@ -188,14 +216,14 @@ class BatchApi:
 
     def _called(self, send: Callable[[Any], Any]) -> Any:
         try:
-            return self.endpoint.called(send, absent=self._none(_ABSENT))
+            return self.endpoint.called(send, absent=self._none(_ABSENT, Absent))
         except BadRequest as fault:
             raise self._none(f"answered {fault.status}: {fault.message}") from None
         except Declined as fault:
             raise self._none(f"takes it not: {fault.reason}") from None
 
-    def _none(self, why: str) -> ChatError:
-        return ChatError(
+    def _none(self, why: str, kind: type[ChatError] = ChatError) -> ChatError:
+        return kind(
             f"The Batch API of {self.settings.host} {why.rstrip('.')}.",
             hint="Without --batch, requests are asked one by one. What is submitted or answered is kept.",
         )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import count as numbers
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import cycle
 from threading import Event, Thread
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from eci.chat import batch_api
 from eci.chat.batch_api import BatchApi, Line, State
 from eci.chat.entries import Entry, digest_of
-from eci.chat.faults import Again, Aside, unreachable
-from eci.chat.messages import ChatReply, ChatRequest
+from eci.chat.faults import Aside
+from eci.chat.looking import Observer
+from eci.chat.messages import ChatReply, ChatRequest, Requests, Source
 from eci.chat.parsing import refuse_unchecked
-from eci.chat.sending import backoff, read, received
-from eci.chat.submitted import Ledger, Submitted
+from eci.chat.patience import Patience
+from eci.chat.sending import read, received
+from eci.chat.spool import Spool
+from eci.chat.submitted import Ledger
+from eci.chat.submitting import Running, Submitter
 from eci.errors import ChatError
 from eci.results import count
 
@@ -26,26 +28,17 @@ if TYPE_CHECKING:
 UNREADABLE = "the answer was not of the form asked for: a run without --batch tells the model so"
 # Looks at a batch come so many times the backoff after each other, ever more up to the second.
 _FIRST_LOOK, _LAST_LOOK, _SLOWER = 5.0, 60.0, 1.5
-# So many failures in a row end a run that only waits: the network may be away for a while.
-_LOST = 30
-Outcome = TypeVar("Outcome")
-
-
-@dataclass
-class _Running:
-    """A batch that is waited for, those of its requests that this run wants, and what was told of it."""
-
-    batch: Submitted
-    wanted: set[bytes]
-    told: str = ""
+# So many requests go singly until one is answered; and so many batches in a row are not taken, each of half
+# as many requests as the one before, until no further is tried.
+_SINGLY, _CROWDED = 3, 12
 
 
 class Batching:
     """One turn of a `eci.chat.asking.ChatAsker` in batches.
 
-    Replies come when a batch has ended, and at once where the journal has them. Requests are all taken
-    before one is submitted, and stay in memory. The first of a run goes singly: a key, a model or an option
-    that is wrong is told now and not in a day, and in which shape the endpoint takes requests is known then.
+    Replies come when a batch has ended, and at once where the journal has them. All requests that there are
+    go into batches together. The first of a run goes singly: a key, a model or an option that is wrong is
+    told now and not in a day, and in which shape the endpoint takes requests is known then.
 
     Parameters
     ----------
@@ -54,61 +47,83 @@ class Batching:
 
     def __init__(self, asker: ChatAsker) -> None:
         self._asker, self._settings, self._journal = asker, asker.settings, asker.journal
-        self._ledger = Ledger(asker.journal, asker.settings.base_url)
         self._stopping = Event()
-        self._asking: dict[bytes, list[ChatRequest]] = {}
+        self._ledger = Ledger(asker.journal, asker.settings.base_url)
+        self._patience = Patience(asker.settings, self._stopping, lambda told: asker.progress(told, 0, 0))
+        self._submitter = Submitter(self._ledger, self._api, self._patience, asker.settings.max_tokens)
+        self._observer = Observer(self._ledger, self._api, self._patience, asker.settings)
+        self._asking = Spool(asker.journal.path.parent)
         # Claimed by this run and not answered.
         self._mine: set[bytes] = set()
-        self._running: dict[int, _Running] = {}
-        self._noted: set[str] = set()
-        self._reached = False
+        self._elsewhere: set[bytes] = set()
+        self._running: dict[int, Running] = {}
+        self._singles = self._crowded = 0
+        # Most requests of a batch, one of which is then submitted at a time: where not all are taken at once.
+        self._most: int | None = None
 
-    def ask(self, requests: Iterable[ChatRequest]) -> Iterator[ChatReply]:
+    def ask(self, requests: Requests) -> Iterator[ChatReply]:
         """One reply for each request; as `eci.chat.asking.ChatAsker.ask`."""
+        source, looks = Source(requests), 0
         renewing = Thread(target=self._journal.renewing, args=(self._stopping,), daemon=True)
         renewing.start()
         try:
-            for request in requests:
-                refuse_unchecked(request.schema)
-                digest = digest_of(request, self._settings)
-                self._asking.setdefault(digest, []).append(request)
-                if len(self._asking[digest]) == 1 and (reply := self._known(digest, request)):
-                    yield from self._given(digest, reply)
-            looks = 0
-            while self._asking:
-                replied = False
-                for reply in self._turn():
-                    replied = True
-                    yield reply
-                looks = 0 if replied else looks + 1
-                if self._asking and not replied:
+            with self._asking:
+                while True:
+                    replied = False
+                    for reply in self._turn(source):
+                        replied = True
+                        yield reply
+                    looks = 0 if replied else looks + 1
+                    if replied:
+                        continue
+                    if not self._asking:
+                        return
                     slower = min(_LAST_LOOK, _FIRST_LOOK * _SLOWER ** min(looks, 20))
                     self._stopping.wait(self._settings.backoff * slower)
+        except OSError as error:
+            raise ChatError(
+                f"{self._journal.path.parent}: requests and answers cannot be put aside there: {error}.",
+                hint="Free space, or choose another place for the journal (--journal). No answer is lost.",
+            ) from error
         finally:
             self._stopping.set()
             self._ledger.release()
             self._journal.release()
 
-    def _turn(self) -> Iterator[ChatReply]:
-        """Claim, submit and look at everything once."""
-        for digest in self._asking.keys() - self._mine:
+    def _turn(self, source: Source) -> Iterator[ChatReply]:
+        """Take, claim, submit and look at everything once."""
+        while (request := source.take()) is not None:
+            yield from self._taken(request)
+        for digest in self._asking.digests() - self._mine:
             if reply := self._claimed(digest):
                 yield from self._given(digest, reply)
         fresh = self._fresh()
-        if fresh and not self._asker.opened().proven:
-            yield from self._first(fresh)
-        if fresh:
-            self._submit(fresh)
+        if fresh and not self._asker.opened().proven and self._singles < _SINGLY:
+            # What depends on its answer may go with the others.
+            yield from self._singly(fresh)
+            return
+        if fresh and not (self._most and self._running):
+            for running in self._submitter.submit(fresh, self._asking, self._most):
+                self._running[running.batch.number] = running
         for number in list(self._running):
             yield from self._looked(number)
 
     # What is to be asked
 
+    def _taken(self, request: ChatRequest) -> list[ChatReply]:
+        refuse_unchecked(request.schema)
+        digest = digest_of(request, self._settings)
+        if digest not in self._asking.digests() and (reply := self._known(digest, request)):
+            return self._asker.shared(reply, [request])
+        self._asking.add(digest, request)
+        return []
+
     def _known(self, digest: bytes, request: ChatRequest) -> ChatReply | None:
         """The reply that is there without asking."""
         entry = self._journal.find(digest)
-        if entry is None:
-            return None
+        return self._found(digest, request, entry) if entry else None
+
+    def _found(self, digest: bytes, request: ChatRequest, entry: Entry) -> ChatReply | None:
         reply = self._asker.settled(digest, request, entry)
         there = entry.texts and not entry.held and not self._asker.anew.covers(entry)
         if reply is None and there:
@@ -116,171 +131,125 @@ class Batching:
         return reply
 
     def _claimed(self, digest: bytes) -> ChatReply | None:
-        request = self._asking[digest][0]
-        if reply := self._known(digest, request):
-            return reply
+        """The reply that has come meanwhile; else the request is claimed, or another process asks it."""
+        request = self._asking[digest]
+        if digest in self._elsewhere:
+            entry = self._journal.find(digest)
+            if entry and (entry.held or (reply := self._found(digest, request, entry))):
+                return None if entry.held else reply
         entry = self._journal.claim(digest, request, self._settings.model, self._asker.anew)
-        if entry.state == "asked" and not entry.held:
-            self._mine.add(digest)
-            return None
         if entry.held:
-            self._note("requests are asked by another process, and waited for")
-        return self._asker.settled(digest, request, entry)
+            self._elsewhere.add(digest)
+            self._patience.note("requests are asked by another process, and waited for")
+        elif entry.state == "asked":
+            self._mine.add(digest)
+        else:
+            return self._asker.settled(digest, request, entry)
+        return None
 
     def _fresh(self) -> list[bytes]:
         """Requests that are in no batch; what an earlier run submitted is waited for."""
-        placed = set().union(*(each.wanted for each in self._running.values()))
-        left = self._mine - placed
-        if not left:
-            return []
-        for batch in self._ledger.batches():
-            wanted = self._ledger.members(batch) & left
-            if wanted:
-                left -= wanted
-                self._adopt(batch, wanted, left)
+        left = set(self._mine)
+        for running in self._running.values():
+            left -= running.wanted
+        for batch in self._ledger.batches() if left else ():
+            members = self._ledger.members(batch)
+            wanted = members & left
+            if not wanted:
+                continue
+            if batch.number in self._running:
+                self._running[batch.number].wanted |= wanted
+            elif adopted := self._submitter.adopted(batch, wanted):
+                self._running[batch.number] = adopted
+            elif not self._ledger.members(batch):
+                # It never came to be.
+                continue
+            left -= wanted
         # In the order in which they came.
-        return [digest for digest in self._asking if digest in left]
+        return [digest for digest in self._asking if digest in left] if left else []
 
-    def _adopt(self, batch: Submitted, wanted: set[bytes], left: set[bytes]) -> None:
-        """Wait for a batch of an earlier run, whose requests come back if it was never made."""
-        if batch.number in self._running:
-            self._running[batch.number].wanted |= wanted
-            return
-        if batch.id is None:
-            taken = self._ledger.take(batch.number)
-            if taken is None:
-                return
-            batch = taken
-        if batch.id is None:
-            if batch.file is None:
-                self._tell(
-                    f"a run ended before its file was up: eci-{batch.token}.jsonl may lie at the endpoint"
-                )
-                self._ledger.drop(batch, self._ledger.members(batch))
-                left |= wanted
-                return
-            batch = self._created(batch)
-        else:
-            self._tell(f"batch {batch.id} of an earlier run is waited for: {count(len(wanted), 'request')}")
-        self._running[batch.number] = _Running(batch, wanted)
-
-    def _first(self, fresh: list[bytes]) -> list[ChatReply]:
-        """The reply to one request, sent by itself and taken from the list; the next if it is not taken."""
-        while True:
-            digest = fresh.pop(0)
+    def _singly(self, fresh: list[bytes]) -> list[ChatReply]:
+        """The reply to one request, sent by itself; to the next if the endpoint does not take it."""
+        self._singles += 1
+        for digest in cycle(fresh):
             try:
-                reply = self._asker.asked(digest, self._asking[digest][0], self._stopping)
+                reply = self._asker.asked(digest, self._asking[digest], self._stopping)
             except Aside:
-                fresh.append(digest)
                 continue
             finally:
                 self._asker.tell()
-            if reply is None:
-                self._mine.discard(digest)
-                return []
-            return self._given(digest, reply)
+            if reply is not None:
+                return self._given(digest, reply)
+            self._mine.discard(digest)
+            break
+        return []
 
-    # Submitting
-
-    def _submit(self, fresh: list[bytes]) -> None:
-        api, digests, size = self._api(), list[bytes](), 0
-        with tempfile.TemporaryFile() as file:
-            for digest in fresh:
-                line = api.line(digest, self._asking[digest][0])
-                full = len(digests) == batch_api.MOST_REQUESTS or size + len(line) > batch_api.MOST_BYTES
-                if digests and full:
-                    self._sent(digests, file)
-                    file.seek(0)
-                    file.truncate()
-                    digests, size = [], 0
-                file.write(line)
-                digests.append(digest)
-                size += len(line)
-            self._sent(digests, file)
-
-    def _sent(self, digests: list[bytes], file: IO[bytes]) -> None:
-        batch = self._ledger.begin(digests, self._settings.max_tokens)
-        try:
-            uploaded = self._tried(lambda: self._api().upload(batch.token, file), self._settings.attempts)
-        except ChatError:
-            # Without a file there is no batch.
-            self._ledger.drop(batch, digests)
-            raise
-        batch = replace(batch, file=uploaded)
-        self._ledger.keep(batch)
-        batch = self._created(batch, new=True)
-        self._running[batch.number] = _Running(batch, set(digests))
-        self._tell(
-            f"batch {batch.id}: {count(len(digests), 'request')} submitted, to be answered within 24 hours; "
-            "a run that is interrupted goes on waiting when it is started again"
-        )
-
-    def _created(self, batch: Submitted, *, new: bool = False) -> Submitted:
-        """The batch with its id: made now, or found where an earlier try came through after all."""
-        file = batch.file or ""
-        tries = numbers()
-
-        def create() -> State:
-            found = None if new and next(tries) == 0 else self._api().find(batch.token)
-            try:
-                return found or self._api().create(file, batch.token)
-            except ChatError as error:
-                if not error.retryable:
-                    self._tell(f"file {file} lies at the endpoint, and no batch was made of it")
-                    self._ledger.drop(batch, self._ledger.members(batch))
-                raise
-
-        state = self._tried(create, self._settings.attempts)
-        batch = replace(batch, id=state.id)
-        self._ledger.keep(batch)
-        return batch
-
-    # Waiting
+    # What came back
 
     def _looked(self, number: int) -> Iterator[ChatReply]:
         """The replies of a batch, if it has ended."""
         running = self._running[number]
-        batch = running.batch
-        state = self._tried(lambda: self._api().state(batch.id or ""), _LOST)
-        told = f"batch {batch.id}: {state.status}"
-        # A tenth more is worth a line.
-        if (mark := f"{state.status} {10 * state.done // max(1, state.total)}") != running.told:
-            running.told = mark
-            self._tell(told + (f", {state.done:,} of {count(state.total, 'request')}" if state.total else ""))
-        if not state.ended:
+        state = self._observer.state(running)
+        if state is not None and not state.ended:
             return
-        lines = self._tried(lambda: list(self._api().lines(state)), _LOST)
         del self._running[number]
-        known, first = self._ledger.members(batch), dict[bytes, Line]()
-        for line in lines:
-            if line.digest is not None:
-                first.setdefault(line.digest, line)
-        strange = len(lines) - sum(
-            digest in known or self._journal.find(digest) is not None for digest in first
-        )
-        if strange:
-            self._tell(
-                f"{told}: {count(strange, 'line')} of its files passed over, which answer no request of it"
+        if state is None:
+            return
+        if state.crowded_out:
+            self._shrink(running, state)
+            return
+        self._crowded = 0
+        yield from self._answered(running, state)
+
+    def _shrink(self, running: Running, state: State) -> None:
+        """Have the requests of a batch that was not taken submitted in smaller ones, one after the other."""
+        self._ledger.drop(running.batch, self._ledger.members(running.batch))
+        self._crowded += 1
+        smallest = len(running.wanted) == 1 and not self._running
+        if smallest or self._crowded > _CROWDED:
+            raise ChatError(
+                f"{self._settings.host} takes no batch now: {state.why.rstrip('.')}.",
+                hint="Run the same again when other batches have ended: no answer is lost.",
+                retryable=True,
             )
+        self._most = max(1, len(running.wanted) // 2)
+        self._patience.tell(
+            f"batch {running.batch.id} was not taken ({state.why}): its requests go one batch after the "
+            f"other, of {count(self._most, 'request')} at most"
+        )
+
+    def _answered(self, running: Running, state: State) -> Iterator[ChatReply]:
+        batch, left, strange = running.batch, set(running.wanted), 0
+        known, done = self._ledger.members(batch), list[bytes]()
         why = state.why or "no answer came"
         why = f"{why} (batch {batch.id} {state.status}; the next run submits it again)"
-        kept = [
-            (digest, reply)
-            for digest in running.wanted
-            if (reply := self._kept(digest, first.get(digest) or Line(digest, error=why), batch))
-        ]
-        self._ledger.drop(batch, [digest for digest, _ in kept])
-        for digest, reply in kept:
-            yield from self._given(digest, reply)
+        with self._asking.beside() as file:
+            for line in self._observer.lines(batch, state, file):
+                digest = line.digest
+                if digest not in left:
+                    strange += digest is None or (digest not in known and self._journal.find(digest) is None)
+                    continue
+                left.discard(digest)
+                if reply := self._kept(digest, line, batch.max_tokens):
+                    done.append(digest)
+                    yield from self._given(digest, reply)
+        for digest in left:
+            if reply := self._kept(digest, Line(digest, error=why), batch.max_tokens):
+                done.append(digest)
+                yield from self._given(digest, reply)
+        self._ledger.drop(batch, done)
+        if strange:
+            told = f"{count(strange, 'line')} of its files passed over, which answer no request of it"
+            self._patience.tell(f"batch {batch.id}: {state.status}: {told}")
 
-    def _kept(self, digest: bytes, line: Line, batch: Submitted) -> ChatReply | None:
+    def _kept(self, digest: bytes, line: Line, max_tokens: int) -> ChatReply | None:
         """Write down what came of a request; None where somebody else took it over: theirs counts."""
-        request = self._asking[digest][0]
+        request = self._asking[digest]
         entry = self._journal.find(digest) or Entry("asked")
         entry = replace(entry, attempts=entry.attempts + 1)
         answer = line.answer
         if answer is not None:
-            entry = read(request, received(entry, answer, batch.max_tokens), answer)
+            entry = read(request, received(entry, answer, max_tokens), answer)
             if entry.state == "asked":
                 entry = replace(entry, state="open", error=UNREADABLE)
         else:
@@ -303,36 +272,8 @@ class Batching:
 
     def _given(self, digest: bytes, reply: ChatReply) -> list[ChatReply]:
         self._mine.discard(digest)
-        return self._asker.shared(reply, self._asking.pop(digest))
+        self._elsewhere.discard(digest)
+        return self._asker.shared(reply, self._asking.take(digest))
 
     def _api(self) -> BatchApi:
         return BatchApi(self._asker.opened(), self._settings)
-
-    def _tried(self, call: Callable[[], Outcome], most: int) -> Outcome:
-        """What a call gives, made again so many times in all where it fails for the moment."""
-        for failures in numbers(1):
-            try:
-                outcome = call()
-            except Again as fault:
-                if fault.unreachable and (failures >= most or not self._reached):
-                    raise unreachable(self._settings, fault.reason) from None
-                if failures >= most:
-                    raise ChatError(
-                        f"The Batch API cannot be used now: {fault.reason.rstrip('.')}.",
-                        hint="Run the same again later: what is submitted is waited for, and not again.",
-                        retryable=True,
-                    ) from None
-                self._note(f"asked again: {fault.reason}")
-                self._stopping.wait(backoff(self._settings, failures, fault.after, 0.0))
-            else:
-                self._reached = True
-                return outcome
-        raise AssertionError
-
-    def _note(self, told: str) -> None:
-        if told not in self._noted:
-            self._noted.add(told)
-            self._tell(told)
-
-    def _tell(self, told: str) -> None:
-        self._asker.progress(told, 0, 0)

@@ -12,8 +12,11 @@ from pathlib import Path
 from eci.atomic import require_folder
 from eci.chat.entries import Anew, digest_of
 from eci.chat.journal import Journal
+from eci.chat.masking import shown
 from eci.chat.messages import ChatRequest
 from eci.chat.settings import ChatSettings
+from eci.chat.submitted import Ledger
+from eci.results import count
 
 # A token of English is four characters long, about.
 _CHARACTERS = 4
@@ -39,9 +42,16 @@ class Estimate:
     model, host : str
     requests : int
     kept : int
-        Of these, settled in the journal already, or given twice.
+        Of these, settled in the journal already.
+    shared : int
+        Of these, the same as one before them: one call answers all.
+    waiting : int
+        Of these, submitted in a batch by an earlier run. A run in batches waits for them; another asks, and
+        pays for, them again.
+    calls : int
+        Requests that would be sent; retries and repairs come on top.
     prompt_tokens : int
-        Of the others, estimated.
+        Of the calls, estimated.
     completion_tokens : int
     measured : bool
         Whether the tokens of answers are the mean of the journal's; else they are the most there can be.
@@ -55,35 +65,45 @@ class Estimate:
     host: str
     requests: int
     kept: int
+    shared: int
+    waiting: int
+    calls: int
     prompt_tokens: int
     completion_tokens: int
     measured: bool
     cost: float | None
     first: tuple[ChatRequest, ...]
 
-    @property
-    def calls(self) -> int:
-        """Requests that would be sent; retries and repairs come on top."""
-        return self.requests - self.kept
-
     def described(self) -> str:
         """The estimate in words."""
-        known = f" ({self.kept:,} more are settled already)" if self.kept else ""
+        waited_for = self.requests - self.kept - self.shared - self.calls
+        notes = [f"{self.kept:,} more {_verb(self.kept, 'are')} settled already"] if self.kept else []
+        notes += [f"{waited_for:,} {_verb(waited_for, 'wait')} in a batch"] if waited_for else []
+        notes += [f"{self.shared:,} {_verb(self.shared, 'share')} a call"] if self.shared else []
+        if self.waiting > waited_for:
+            told = f"{self.waiting:,} of the calls {_verb(self.waiting, 'are')} in a batch already"
+            notes.append(f"{told}, and paid for twice without --batch")
+        known = f" ({', '.join(notes)})" if notes else ""
         bound = "by the answers so far" if self.measured else "at most"
         price = "no --price given" if self.cost is None else f"cost {self.cost:,.4f}"
         return (
-            f"{self.model} at {self.host}: {self.calls:,} calls{known}, about "
+            f"{self.model} at {self.host}: {count(self.calls, 'call')}{known}, about "
             f"{self.prompt_tokens:,} tokens of prompts (a quarter of the characters, and all beyond ASCII), "
             f"{self.completion_tokens:,} of answers {bound}; {price}"
         )
 
     def prompts(self) -> str:
-        """The first prompts, as the model would read them."""
+        """The first prompts, as the model would read them but for what would steer a terminal."""
         parts = []
         for request in self.first:
             parts.append(f"--- {request.key}")
             parts += [f"[{role}]\n{content}" for role, content in request.messages]
-        return "\n".join(parts)
+        return shown("\n".join(parts))
+
+
+def _verb(number: int, plural: str) -> str:
+    singular = "is" if plural == "are" else f"{plural}s"
+    return singular if number == 1 else plural
 
 
 def estimate(
@@ -110,33 +130,64 @@ def estimate(
     if journal is not None:
         require_folder(journal)
     there = journal is not None and journal.is_file() and journal.stat().st_size > 0
-    opened = Journal(journal) if journal is not None and there else None
-    anew = Anew(float("inf") if settings.retry_failed else 0.0, settings.max_tokens)
+    opened = Journal(journal, read_only=True) if journal is not None and there else None
     try:
+        known = _Known(settings, opened)
         mean = opened.mean_completion(settings.model) if opened else None
-        seen: set[bytes] = set()
         first: list[ChatRequest] = []
-        total = tokens = 0
+        total = tokens = calls = 0
         for request in requests:
             total += 1
-            digest = digest_of(request, settings)
-            entry = opened.find(digest) if opened and digest not in seen else None
-            settled = entry is not None and entry.state in ("answered", "failed") and not anew.covers(entry)
-            if settled or digest in seen:
+            if known.covers(request):
                 continue
-            seen.add(digest)
+            calls += 1
             tokens += prompt_tokens(request)
             if len(first) < show:
                 first.append(request)
     finally:
         if opened:
             opened.close()
-    completion = ceil(len(seen) * (settings.max_tokens if mean is None else mean))
-    cost = settings.cost(tokens, completion)
-    kept = total - len(seen)
+    completion = ceil(calls * (settings.max_tokens if mean is None else mean))
     return Estimate(
-        settings.model, settings.host, total, kept, tokens, completion, mean is not None, cost, tuple(first)
+        model=settings.model,
+        host=settings.host,
+        requests=total,
+        kept=known.kept,
+        shared=known.shared,
+        waiting=known.waiting,
+        calls=calls,
+        prompt_tokens=tokens,
+        completion_tokens=completion,
+        measured=mean is not None,
+        cost=settings.cost(tokens, completion),
+        first=tuple(first),
     )
+
+
+class _Known:
+    """Which requests need no call, and why."""
+
+    def __init__(self, settings: ChatSettings, journal: Journal | None) -> None:
+        self._settings, self._journal = settings, journal
+        self._anew = Anew(float("inf") if settings.retry_failed else 0.0, settings.max_tokens)
+        self._submitted = Ledger(journal, settings.base_url).digests() if journal else set()
+        self._seen: set[bytes] = set()
+        self.kept = self.shared = self.waiting = 0
+
+    def covers(self, request: ChatRequest) -> bool:
+        digest = digest_of(request, self._settings)
+        if digest in self._seen:
+            self.shared += 1
+            return True
+        entry = self._journal.find(digest) if self._journal else None
+        if entry is not None and entry.state in ("answered", "failed") and not self._anew.covers(entry):
+            self.kept += 1
+            return True
+        self._seen.add(digest)
+        if digest not in self._submitted:
+            return False
+        self.waiting += 1
+        return self._settings.batch
 
 
 @dataclass
@@ -180,5 +231,5 @@ class Counts:
             + ("" if cost is None else f"; cost {cost:,.4f}"),
         ]
         for title, counter in (("asked again", self.retries), ("without an answer", self.reasons)):
-            lines += [f"{title}: {count:,} × {reason}" for reason, count in counter.most_common(10)]
+            lines += [f"{title}: {number:,} × {reason}" for reason, number in counter.most_common(10)]
         return "\n".join(lines)

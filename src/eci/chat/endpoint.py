@@ -30,6 +30,7 @@ from eci.errors import ChatError, MissingDependency
 _FORMAT = ("response_format", "json_schema", "json schema", "structured output", "guided", "grammar")
 # So many requests that are not taken, and none that is, say that something holds for all.
 _REFUSALS = 3
+_PATH = "/chat/completions"
 Messages = Sequence[tuple[str, str]]
 Outcome = TypeVar("Outcome")
 
@@ -161,8 +162,9 @@ class Endpoint:
 
     def _sent(self, request: ChatRequest, messages: Messages, shape: Shape) -> Answer:
         body = self.body(request, messages, shape)
-        raw = self.called(lambda client: client.chat.completions.with_raw_response.create(**body))
-        return self.answer(str(raw.http_response.text))
+        # What `client.chat.completions.create` does but for its look at every part of the body, which takes
+        # a quarter of the time of a request.
+        return self.answer(self.called(lambda client: str(client.post(_PATH, cast_to=str, body=body))))
 
     def answer(self, text: str) -> Answer:
         """The answer in a response with status 200; raises as `eci.chat.responses.answer_of`."""
@@ -216,6 +218,12 @@ class Endpoint:
                 told if missing else f"the connection to {host} broke: {told}",
                 unreachable=missing,
             )
+        except Exception as error:
+            if "RequestError" not in {kind.__name__ for kind in type(error).__mro__}:
+                raise
+            # Of the client below that of openai, while a response is read piece by piece.
+            told = message_of(str(error), self._mask) or type(error).__name__
+            fault = Again(f"the connection to {host} broke: {told}")
         raise fault from None
 
     def fault(self, status: int, body: Any, headers: Mapping[str, str] = MappingProxyType({})) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -79,12 +80,50 @@ class Anew:
 
 
 @dataclass(frozen=True)
-class Status:
-    """How many rows of a journal are in each state, and the tokens that they took."""
+class Group:
+    """Rows of one model in one state, and the tokens that they took."""
 
-    states: dict[str, int]
+    model: str
+    state: str
+    requests: int
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far the requests of a journal are.
+
+    Parameters
+    ----------
+    groups : tuple of Group
+    reasons : Counter of str
+        Why there is no answer, in the words of each.
+    last : float, optional
+        When the last answer came, in seconds since 1970.
+    """
+
+    groups: tuple[Group, ...]
+    reasons: Counter[str]
+    last: float | None
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Rows by state, of all models."""
+        found: Counter[str] = Counter()
+        for group in self.groups:
+            found[group.state] += group.requests
+        return dict(found)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all rows."""
+        return sum(group.prompt_tokens for group in self.groups)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Of all rows."""
+        return sum(group.completion_tokens for group in self.groups)
 
 
 def digest_of(request: ChatRequest, settings: ChatSettings) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,30 +18,25 @@ from threading import Event, Lock
 
 from eci.atomic import require_folder
 from eci.chat.claims import lives, new_owner
-from eci.chat.entries import Anew, Entry, Status
+from eci.chat.entries import Anew, Entry, Group, Status
 from eci.chat.masking import whole
 from eci.chat.messages import ChatRequest
+from eci.chat.opening import damaged, explained, opened, opened_to_read, transaction
 from eci.errors import ChatError
 
-_APPLICATION, _VERSION = 0x45434943, 2
-_BUSY = 60.0
 # Claims are renewed several times in this span; of one on another host nothing else is known.
 STALE_AFTER = 120.0
-_TABLE = """
-CREATE TABLE answers (
-    digest BLOB PRIMARY KEY, state TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
-    sample INTEGER NOT NULL, owner TEXT, since REAL NOT NULL, ended REAL,
-    texts TEXT NOT NULL DEFAULT '[]', value TEXT, error TEXT,
-    prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0, cut_at INTEGER, refused INTEGER NOT NULL DEFAULT 0
-)"""
-_INDEX = "CREATE INDEX asked ON answers (owner) WHERE state = 'asked'"
 _COLUMNS = "texts, value, error, prompt_tokens, completion_tokens, attempts, cut_at, refused"
 _READ = f"SELECT state, owner, since, ended, {_COLUMNS} FROM answers WHERE digest = ?"  # noqa: S608
 _WRITE = (
     f"UPDATE answers SET (state, owner, ended, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
     "WHERE digest = ? AND "
 )
+_COUNTED = (
+    "SELECT model, state, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), MAX(ended) FROM answers "
+    "GROUP BY model, state"
+)
+_REASONS = "SELECT error, COUNT(*) FROM answers WHERE error IS NOT NULL GROUP BY error"
 _OWN = "state = 'asked' AND owner = ?"
 _NOTHING = Anew()
 
@@ -59,38 +55,34 @@ class Journal:
         Made if it is not there.
     stale_after : float
         Seconds after which a claim that was not renewed is taken over although its process may still run.
+    read_only : bool
+        For a look at one that is there: nothing is written into it or beside it.
 
     Raises
     ------
     ChatError
-        The file is no journal, one of another version, damaged, or cannot be written to.
+        The file is no journal, one of another version, damaged, or cannot be written to; to read alone, also
+        that it is empty or missing.
     OutputError
         Its folder does not exist.
     """
 
-    def __init__(self, path: Path, *, stale_after: float = STALE_AFTER) -> None:
-        require_folder(path)
+    def __init__(self, path: Path, *, stale_after: float = STALE_AFTER, read_only: bool = False) -> None:
+        if not read_only:
+            require_folder(path)
         self.path, self._stale_after = path, stale_after
         self._owner = new_owner()
         self._lock = Lock()
-        with self._explained():
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
+        self._connection = opened_to_read(path) if read_only else opened(path)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock, self._explained():
+        with self._lock, explained(self.path):
             self._connection.close()
 
     def release(self, digest: bytes | None = None) -> None:
         """Give up what is claimed and not answered, or this one of it."""
-        with self._lock, self._explained():
+        with self._lock, explained(self.path):
             self._connection.execute(
                 f"UPDATE answers SET state = 'open', owner = NULL "  # noqa: S608
                 f"WHERE {_OWN} AND digest = COALESCE(?, digest)",
@@ -99,7 +91,7 @@ class Journal:
 
     def renew(self) -> None:
         """Say that what is claimed is still being asked."""
-        with self._lock, self._explained():
+        with self._lock, explained(self.path):
             self._connection.execute(
                 f"UPDATE answers SET since = ? WHERE {_OWN}",  # noqa: S608
                 (time.time(), self._owner),
@@ -114,7 +106,7 @@ class Journal:
 
     def find(self, digest: bytes) -> Entry | None:
         """What is known of a request, if anything is."""
-        with self._lock, self._explained():
+        with self._lock, explained(self.path):
             return self._read(digest)
 
     def claim(self, digest: bytes, request: ChatRequest, model: str, anew: Anew = _NOTHING) -> Entry:
@@ -133,7 +125,7 @@ class Journal:
         Entry
             It may be sent if its state is "asked" and it is not held.
         """
-        with self._lock, self._transaction():
+        with self._lock, explained(self.path), transaction(self._connection):
             now = time.time()
             self._connection.execute(
                 "INSERT OR IGNORE INTO answers (digest, state, key, model, sample, since) "
@@ -175,24 +167,22 @@ class Journal:
             entry.cut_at,
             entry.refused,
         )
-        with self._lock, self._explained():
+        with self._lock, explained(self.path):
             done = self._connection.execute(f"{_WRITE}({own})", (*told, digest, self._owner))
             return done.rowcount > 0
 
     def status(self) -> Status:
-        """Rows by state, and their tokens."""
-        with self._lock, self._explained():
-            rows = self._connection.execute(
-                "SELECT state, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens) FROM answers "
-                "GROUP BY state"
-            ).fetchall()
-        return Status(
-            {row[0]: row[1] for row in rows}, sum(row[2] for row in rows), sum(row[3] for row in rows)
-        )
+        """Rows by model and state, their tokens, why there is no answer, and when the last one came."""
+        with self._lock, explained(self.path), transaction(self._connection, "DEFERRED"):
+            rows = self._connection.execute(_COUNTED).fetchall()
+            reasons = self._connection.execute(_REASONS).fetchall()
+        models = tuple(Group(*row[:5]) for row in rows)
+        last = max((row[5] for row in rows if row[5] and row[1] == "answered"), default=None)
+        return Status(models, Counter(dict(reasons)), last)
 
     def mean_completion(self, model: str) -> float | None:
         """Mean tokens of the answers of a model, or None where the journal has none."""
-        with self._lock, self._explained():
+        with self._lock, explained(self.path):
             (mean,) = self._connection.execute(
                 "SELECT AVG(completion_tokens) FROM answers WHERE model = ? AND completion_tokens > 0",
                 (model,),
@@ -209,36 +199,16 @@ class Journal:
         return owner != self._owner and time.time() - since <= self._stale_after and lives(owner)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The file, for what stands beside the answers: all that is written there, or nothing."""
-        with self._lock, self._transaction():
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The file, for a look at what stands beside the answers."""
+        with self._lock, explained(self.path), transaction(self._connection, "DEFERRED"):
             yield self._connection
 
-    def _prepare(self) -> None:
-        execute = self._connection.execute
-        with self._transaction():
-            (application,) = execute("PRAGMA application_id").fetchone()
-            (version,) = execute("PRAGMA user_version").fetchone()
-            (tables,) = execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            if (application, tables) == (0, 0):
-                execute(_TABLE)
-                execute(_INDEX)
-                execute(f"PRAGMA application_id = {_APPLICATION}")
-                execute(f"PRAGMA user_version = {_VERSION}")
-            elif application != _APPLICATION:
-                raise ChatError(
-                    f"{self.path} is a database, but no journal of answers.",
-                    hint="Choose another with --journal.",
-                )
-            elif version != _VERSION:
-                raise ChatError(
-                    f"{self.path} is a journal of version {version}; this eci reads version {_VERSION}.",
-                    hint="Use the eci that wrote it, or choose another with --journal.",
-                )
-        # A killed process loses nothing with either; NORMAL spares a wait for the disk at every answer.
-        with suppress(sqlite3.OperationalError):  # another process is just opening it
-            execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = NORMAL")
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The file, for what stands beside the answers: all that is written there, or nothing."""
+        with self._lock, explained(self.path), transaction(self._connection):
+            yield self._connection
 
     def _found(self, digest: bytes) -> Entry:
         entry = self._read(digest)
@@ -266,33 +236,4 @@ class Journal:
                 held=state == "asked" and self.holds(owner or "", since),
             )
         except ValueError as fault:
-            raise self._damaged(str(fault)) from None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise ChatError(
-                f"The journal {self.path} cannot be used: {error}.",
-                hint="Free space or wait for who else uses it, or choose another with --journal.",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
-
-    def _damaged(self, why: str) -> ChatError:
-        return ChatError(
-            f"The journal {self.path} is damaged or no journal at all ({why}).",
-            hint="Choose another with --journal; 'sqlite3 FILE .recover' may save the answers in it.",
-        )
+            raise damaged(self.path, str(fault)) from None

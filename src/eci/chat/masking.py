@@ -11,11 +11,27 @@ from urllib.parse import quote
 # Local servers take such as "EMPTY" or "ollama" for a key: no secret, and words of answers.
 _SHORTEST_KEY = 8
 _CONTROLS = {"Cc", "Cf"}
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Joiners are part of words, and of emoji.
+_SHOWN = {"\n", "\t", "\u200c", "\u200d"}
 
 
 def whole(text: str) -> str:
     """A text without halves of surrogate pairs, which no file takes; answers that were cut off have them."""
     return text.encode("utf-8", "replace").decode()
+
+
+def shown(text: str) -> str:
+    r"""A text as a terminal may get it: what it would not print, but for line breaks and tabs, as U+FFFD.
+
+    >>> shown("tab\t and \x1b[2J and \x9b2J and \u202e")
+    'tab\t and �[2J and �2J and �'
+    """
+    return "".join(each if _harmless(each) else "\ufffd" for each in text)
+
+
+def _harmless(character: str) -> bool:
+    return character in _SHOWN or unicodedata.category(character) not in _UNSHOWN
 
 
 class Mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,47 @@ class ChatReply:
     retries: tuple[str, ...] = ()
 
 
+# None: there is nothing to ask now, but a reply that is awaited may bring more.
+Requests: TypeAlias = Iterable[ChatRequest | None]
+
+
 class Asker(Protocol):
     """Puts requests to a chat model."""
 
-    def ask(self, requests: Iterable[ChatRequest]) -> Iterator[ChatReply]:
-        """One reply for each request, as they come in; requests are taken as there is room for more."""
+    def ask(self, requests: Requests) -> Iterator[ChatReply]:
+        """One reply for each request, as they come in; requests are taken as there is room for more.
+
+        Requests may depend on replies. Where there is none to give before a further reply, the iterable
+        gives None: it is asked again after that reply, and until it ends. None while no reply is awaited
+        ends it too.
+        """
         ...
+
+
+class Source:
+    """Requests as an `Asker` takes them.
+
+    Parameters
+    ----------
+    requests : iterable of ChatRequest or None
+
+    Examples
+    --------
+    >>> source = Source(["first", None, "second"])
+    >>> source.take(), source.take(), source.ended, source.take(), source.take(), source.ended
+    ('first', None, False, 'second', None, True)
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = iter(requests)
+        self.ended = False
+
+    def take(self) -> ChatRequest | None:
+        """The next one, if there is one now."""
+        if self.ended:
+            return None
+        try:
+            return next(self._requests)
+        except StopIteration:
+            self.ended = True
+            return None

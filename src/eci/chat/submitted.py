@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from eci.chat.journal import Journal
 
@@ -24,8 +25,8 @@ _SETTLED = (
     "EXISTS (SELECT 1 FROM answers WHERE answers.digest = batched.digest AND state IN ('answered', 'failed'))"
 )
 _WAITING = (
-    "SELECT id, COUNT(*) FROM batches JOIN batched ON batch = number "  # noqa: S608
-    f"WHERE id IS NOT NULL AND url = ? AND NOT {_SETTLED}"
+    "SELECT id, url, COUNT(*), since FROM batches JOIN batched ON batch = number "  # noqa: S608
+    f"WHERE id IS NOT NULL AND NOT {_SETTLED} GROUP BY number ORDER BY number"
 )
 _READ = "SELECT number, token, max_tokens, file, id FROM batches WHERE "
 
@@ -55,6 +56,27 @@ class Submitted:
     id: str | None = None
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """A batch whose answers are not here yet.
+
+    Parameters
+    ----------
+    id : str
+    url : str
+        Of the endpoint.
+    requests : int
+        Without an answer.
+    since : float
+        When it was submitted, in seconds since 1970.
+    """
+
+    id: str
+    url: str
+    requests: int
+    since: float
+
+
 class Ledger:
     """The batches at one endpoint; processes may share it.
 
@@ -67,7 +89,7 @@ class Ledger:
     """
 
     def __init__(self, journal: Journal, url: str) -> None:
-        self._journal, self._url = journal, url
+        self._journal, self._url = journal, _place(url)
 
     def begin(self, digests: Iterable[bytes], max_tokens: int) -> Submitted:
         """Say that these requests are about to be submitted together."""
@@ -138,11 +160,35 @@ class Ledger:
 
     def waiting(self) -> dict[str, int]:
         """Requests without an answer in each batch, by its id."""
-        with self._journal.transaction() as file:
+        return {each.id: each.requests for each in under_way(self._journal) if each.url == self._url}
+
+    def digests(self) -> set[bytes]:
+        """The digests of all requests in a batch that has an id."""
+        with self._journal.reading() as file:
             if not _there(file):
-                return {}
-            rows = file.execute(f"{_WAITING} GROUP BY id ORDER BY MIN(number)", (self._url,)).fetchall()
-        return dict(rows)
+                return set()
+            rows = file.execute(
+                "SELECT digest FROM batches JOIN batched ON batch = number WHERE id IS NOT NULL AND url = ?",
+                (self._url,),
+            )
+            return {digest for (digest,) in rows}
+
+
+def under_way(journal: Journal) -> list[UnderWay]:
+    """All batches of a journal whose answers are not here yet, wherever they are."""
+    with journal.reading() as file:
+        rows = file.execute(_WAITING).fetchall() if _there(file) else ()
+    return [UnderWay(*row) for row in rows]
+
+
+def _place(url: str) -> str:
+    """An address as all ways to write it: what waits there must be found.
+
+    >>> _place("HTTP://Localhost:8000/v1/")
+    'http://localhost:8000/v1'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def _there(file: sqlite3.Connection) -> bool:

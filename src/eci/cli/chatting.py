@@ -213,7 +213,10 @@ _CHAT = (
         help="Where answers are kept; what is in it is not asked or paid for again.",
     ),
     click.option(
-        "--retry-failed", is_flag=True, help="Ask again what an earlier run got no usable answer for."
+        "--retry-failed",
+        is_flag=True,
+        help="Ask again what an earlier run got no usable answer for; with --batch also what was in a batch "
+        "that is gone.",
     ),
     click.option(
         "--batch",

@@ -44,11 +44,9 @@ def ask_all(generator: Generator, samples: Sequenced, asker: Asker, progress: Pr
     stage = f"asking for {generator.name}"
     progress(stage, 0, len(samples))
     try:
-        # When samples have run out and answers are under way, what depends on these is asked in another turn.
-        while run.waiting or run.begun < len(samples):
-            for reply in asker.ask(run.requests()):
-                run.take(number_of(reply.request), reply.value)
-                progress(stage, run.done, len(samples))
+        for reply in asker.ask(run.requests()):
+            run.take(number_of(reply.request), reply.value)
+            progress(stage, run.done, len(samples))
     except ChatError as error:
         if not run.replies:
             raise
@@ -64,17 +62,25 @@ class _Run:
         self._generator, self._samples = generator, samples
         self._answers: dict[int, tuple[Mapping[str, Any], ...]] = {}
         self.waiting: deque[ChatRequest] = deque()
-        self.begun = self.done = self.replies = 0
+        self.begun = self.done = self.asked = self.replies = 0
 
-    def requests(self) -> Iterator[ChatRequest]:
-        while self.waiting or self.begun < len(self._samples):
-            if self.waiting:
-                yield self.waiting.popleft()
-                continue
-            first = self._generator.request(self._samples[self.begun], ())
-            self.begun += 1
-            if first is not None:
-                yield first
+    def requests(self) -> Iterator[ChatRequest | None]:
+        """Those that are due; None while only answers can bring more."""
+        while self.waiting or self.begun < len(self._samples) or self.replies < self.asked:
+            due = self._due()
+            if due is not None:
+                self.asked += 1
+                yield due
+            elif self.begun == len(self._samples):
+                yield None
+
+    def _due(self) -> ChatRequest | None:
+        if self.waiting:
+            return self.waiting.popleft()
+        if self.begun == len(self._samples):
+            return None
+        self.begun += 1
+        return self._generator.request(self._samples[self.begun - 1], ())
 
     def take(self, number: int, value: Mapping[str, Any] | None) -> None:
         self.replies += 1

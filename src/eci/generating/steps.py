@@ -178,8 +178,9 @@ def expected(
 
 @contextmanager
 def opened(journal: Path) -> Iterator[Journal | None]:
-    """A journal to read; None where there is no such file, which is then not made."""
-    known = Journal(journal) if journal.exists() else None
+    """A journal to read alone; None where there is no such file or nothing in it, and it stays so."""
+    there = journal.is_file() and journal.stat().st_size > 0
+    known = Journal(journal, read_only=True) if there else None
     try:
         yield known
     finally:
