@@ -21,7 +21,8 @@ from eci.chat.faults import Again, BadRequest, Declined, fault_of
 from eci.chat.limits import Pace
 from eci.chat.masking import Mask, whole
 from eci.chat.messages import ChatRequest
-from eci.chat.parsing import Misfit, parsed, refuse_unchecked
+from eci.chat.parsing import Misfit, parsed
+from eci.chat.schemas import asked_for, refuse_unchecked
 from eci.chat.sending import backoff
 from eci.chat.settings import ChatSettings
 from eci.errors import ChatError
@@ -306,10 +307,10 @@ def test_an_answer_is_found_in_any_text(verdicts, reasoning, before, after):
         ('<think>{"reasoning": "", "verdicts": []}</think>', "no whole JSON object"),
         ('<think>{"reasoning": "", "verdicts": []} but', "no whole JSON object"),
         ('Well {"reasoning": "", "verdicts": []} no</think> so', "no whole JSON object"),
-        ('{"reasoning": NaN, "verdicts": []}', "no whole JSON object"),
+        ('{"reasoning": NaN, "verdicts": []}', "reasoning: expected string, got null"),
         ('{"a": ' * 5000, "no whole JSON object"),
         ('{"verdicts": []}', "the object: reasoning missing"),
-        ('{"reasoning": 1, "verdicts": []}', "reasoning: expected string, got number"),
+        ('{"reasoning": 1.5, "verdicts": []}', "reasoning: expected string, got number"),
         ('{"reasoning": "", "verdicts": {}}', "verdicts: expected array, got object"),
         ('{"reasoning": "", "verdicts": [{}]}', r"verdicts\[0\]: document, verdict, quote missing"),
         (
@@ -325,7 +326,7 @@ def test_an_answer_is_found_in_any_text(verdicts, reasoning, before, after):
             r'verdict: expected one of \["better", "worse"\], got "best"',
         ),
         (
-            '{"reasoning": "", "verdicts": [{"document": 1, "verdict": "better", "quote": 5}]}',
+            '{"reasoning": "", "verdicts": [{"document": 1, "verdict": "better", "quote": 1.5}]}',
             "quote: expected string or null, got number",
         ),
     ],
@@ -333,6 +334,60 @@ def test_an_answer_is_found_in_any_text(verdicts, reasoning, before, after):
 def test_what_is_wrong_is_told(text, said):
     with pytest.raises(Misfit, match=said):
         parsed(text, VERDICTS)
+
+
+LENIENT = {
+    "type": "object",
+    "properties": {
+        "why": {"type": "string", "default": ""},
+        "sure": {"type": "boolean", "default": False},
+        "number": {"type": "integer", "default": 0},
+        "texts": {"type": "array", "items": {"type": "string", "default": None}},
+    },
+    "required": ["why", "sure", "number", "texts"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"texts": ["a"]}', {"texts": ["a"]}),
+        (
+            '{"texts": ["a", null, 1.5, {"x": 1, "y": "b"}, {"text": "c"}, ["d"]]}',
+            {"texts": ["a", None, None, None, "c", "d"]},
+        ),
+        ('{"why": null, "sure": "maybe", "number": "many", "texts": []}', {"texts": []}),
+        ('{"why": ["x", "y"], "sure": null, "number": 1.5, "texts": []}', {"texts": []}),
+        (
+            '{"why": 1, "sure": "Yes", "number": "#7", "texts": []}',
+            {"why": "1", "sure": True, "number": 7, "texts": []},
+        ),
+        ('{"sure": 1, "number": 7.0, "texts": []}', {"sure": True, "number": 7, "texts": []}),
+        ('{"Why ": "w", "TEXTS": ["a"]}', {"why": "w", "texts": ["a"]}),
+        ('{"answer": {"why": "w", "texts": ["a"]}}', {"why": "w", "texts": ["a"]}),
+        ('{"texts": ["two\nlines\there"]}', {"texts": ["two\nlines\there"]}),
+        ('{"texts": ["a"], "spare": NaN}', {"texts": ["a"]}),
+    ],
+)
+def test_what_nothing_depends_on_costs_no_answer(text, value):
+    assert parsed(text, LENIENT) == {"why": "", "sure": False, "number": 0, **value}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"texts": null}', '{"why": "w"}', '{"texts": "a"}', '{"a": {"b": {"texts": []}}}']
+)
+def test_what_the_answer_is_about_has_to_be_there(text):
+    with pytest.raises(Misfit):
+        parsed(text, LENIENT)
+
+
+def test_no_endpoint_is_told_what_may_be_missing():
+    refuse_unchecked(LENIENT)
+    told = asked_for(LENIENT)
+    assert "default" not in json.dumps(told)
+    assert told["required"] == LENIENT["required"]
+    assert told["properties"]["texts"] == {"type": "array", "items": {"type": "string"}}
 
 
 GOOD = '{"reasoning": "</think> is said in it <think>", "verdicts": []}'

@@ -690,3 +690,34 @@ def test_after_the_error_that_ends_a_run_no_task_is_begun():
         crew.take(5)
     crew.stop(wait=True)
     assert begun == [0]
+
+
+def test_a_model_that_never_gives_the_form_is_not_paid_to_the_end(tmp_path):
+    with ChatServer(lambda *_: "wrong-keys") as server, asker(tmp_path, server.url) as opened:
+        with pytest.raises(ChatError, match=r"Of 28 answers of gpt-x none was usable") as caught:
+            list(opened.ask(requests(500)))
+        assert 28 <= len(server.asked) <= 28 + 4
+        assert not caught.value.retryable
+        # One that is usable says that others may be.
+    with ChatServer(lambda q, *_: "ok" if q == "question 450" else "wrong-keys") as server:
+        folder = tmp_path / "other"
+        folder.mkdir()
+        with asker(folder, server.url) as opened:
+            assert [reply.value is None for reply in opened.ask([request(450)])] == [False]
+        with asker(folder, server.url) as opened:
+            replies = list(opened.ask(requests(100)))
+    assert len(replies) == 100
+    assert all(reply.value is None for reply in replies)
+
+
+def test_what_answers_take_is_told_by_prompt(tmp_path):
+    with ChatServer() as server:
+        ask(tmp_path, server, 5)
+    others = [replace(request(number), name="other") for number in range(10, 13)]
+    settings = ChatSettings("gpt-x", max_tokens=1000)
+    found = estimate([*requests(8), *others], settings, tmp_path / "j.sqlite")
+    assert (found.calls, found.measured) == (6, False)
+    assert found.completion_tokens == 3 * COMPLETION_TOKENS + 3 * 1000
+    assert "of answers at most" in found.described()
+    found = estimate(requests(8), settings, tmp_path / "j.sqlite")
+    assert (found.completion_tokens, found.measured) == (3 * COMPLETION_TOKENS, True)

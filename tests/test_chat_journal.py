@@ -50,7 +50,7 @@ def test_what_is_kept_is_found_again_by_another_run(journal, tmp_path):
     status = journal.status()
     assert status.groups == (Group("m", "answered", 1, 5, 3),)
     assert abs((status.last or 0) - time.time()) < 10
-    assert (journal.mean_completion("m"), journal.mean_completion("n")) == (3.0, None)
+    assert (journal.mean_completion("m", "n"), journal.mean_completion("m", "o")) == (3.0, None)
 
 
 def test_a_claim_keeps_others_away_until_it_is_given_up(journal, tmp_path):
@@ -182,7 +182,7 @@ def foreign(path):
 def newer(path):
     Journal(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     connection.close()
 
 
@@ -199,7 +199,7 @@ def cut(path):
     [
         (damaged, "damaged or no journal"),
         (foreign, "is a database, but no journal of answers"),
-        (newer, "is a journal of version 3; this eci reads version 2"),
+        (newer, "is a journal of version 4; this eci reads version 3"),
         (cut, "damaged"),
     ],
 )
@@ -320,7 +320,7 @@ def test_a_name_of_a_file_is_no_address(tmp_path):
     [
         (damaged, "damaged or no journal"),
         (foreign, "is a database, but no journal of answers"),
-        (newer, "is a journal of version 3"),
+        (newer, "is a journal of version 4"),
         (lambda path: path.touch(), "is empty: no run has kept an answer there"),
         (lambda path: None, "there is no such journal"),
         (lambda path: path.mkdir(), "there is no such journal"),

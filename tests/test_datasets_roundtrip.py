@@ -431,9 +431,7 @@ def test_what_somebody_put_into_a_written_folder_is_not_replaced(tmp_path):
         write(from_object(rows), out, "beir")
     (out / "runs" / "mine").mkdir()
     (out / "runs" / "mine" / "notes.txt").write_text("thesis")
-    told = (
-        r"out: would be replaced, and holds runs/mine/notes\.txt, which eci did not write\. Give another name"
-    )
+    told = r"out: would be replaced, and holds runs/mine/notes\.txt, which was not written with it\. Give another name"
     with pytest.raises(OutputError, match=told):
         write(from_object(rows), out, "beir")
     (out / "link").symlink_to(tmp_path)

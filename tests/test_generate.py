@@ -17,7 +17,8 @@ from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer
 from eci.chat.asking import ChatAsker
 from eci.chat.journal import Journal
 from eci.chat.messages import ChatReply
-from eci.chat.parsing import parsed, refuse_unchecked
+from eci.chat.parsing import parsed
+from eci.chat.schemas import refuse_unchecked
 from eci.chat.settings import ChatSettings
 from eci.datasets import ReadOptions, read
 from eci.datasets.tasks import read_task, task_from_object
@@ -27,7 +28,15 @@ from eci.generating.asking import _Run, ask_all
 from eci.generating.attribute import Attribute, domains_of
 from eci.generating.candidates import Candidate, Candidates
 from eci.generating.causal import Causal, analysis_of
-from eci.generating.checks import cleaned, contains, foreign, speaks_of_itself
+from eci.generating.checks import (
+    cleaned,
+    contains,
+    foreign,
+    query_of,
+    says_nothing,
+    speaks_of_itself,
+    speaks_of_passage,
+)
 from eci.generating.inspecting import Checks
 from eci.generating.queries import Passages, read_corpus, write_folder, write_queries
 from eci.generating.query_only import PassageQuery, QueryOnly
@@ -381,6 +390,30 @@ def test_checks_of_a_text():
     assert cleaned("\x00a\x1b[31mb\x85c\t\r\n d \x7f") == "a [31mb c\t\n d"
     assert contains("x Why ARE\nfoxes red? y", "why are foxes red?")
     assert not contains("all about foxes", "foxes")
+    for text in ("...", "\u200b\ufeff", "\ufffd", "None", " n/a. ", '"string"', "\u202e"):
+        assert says_nothing(cleaned(text))
+    assert not says_nothing("None of them.")
+    for text in (
+        "I'm sorry, but I can't help with that request.",
+        "I cannot write this document.",
+        "Unfortunately, I am unable to write it.",
+        "Document 3:\nFoxes are red.",
+        "**Negative 2:** Foxes are red.",
+        "Here's a document about foxes.",
+        "Foxes are red. This document does not address the query.",
+        "A hard negative about foxes.",
+    ):
+        assert speaks_of_itself(text)
+    assert not speaks_of_itself("How hard negatives are mined.", "what are hard negatives")
+    assert not speaks_of_itself("Documents are kept here.\nI cannot say that I like foxes less.")
+    for query in (
+        "What does the passage say about moss?",
+        "According to this document, where is moss?",
+        "What did the authors of this study find?",
+    ):
+        assert speaks_of_passage(query)
+    assert not speaks_of_passage("what did the study of moss in Bergen find")
+    assert query_of('**Question:** why\nare "foxes" red?') == 'why are "foxes" red?'
     assert foreign("狐は赤い", "why are foxes red", "Iron.")
     assert not foreign("Der rote Fuchs", "why are foxes red", "Iron.")
     assert not foreign("狐は赤い", "狐", "Foxes are red, 狐 in Japanese 赤い")
@@ -563,7 +596,7 @@ def test_fewer_are_told_and_more_are_cut_after_the_checks(tmp_path):
         result = writer.run(Attribute(3), Samples(task_of(4)))
     assert (result.fewer, result.cut, result.rejected) == (2, 2, {"repeats another": 1})
     assert result.lengths == {0: 1, 2: 1, 3: 2}
-    assert "2 of 4 samples gave fewer than 3" in result.table()
+    assert "2 of 4 answered gave fewer than 3" in result.table()
     assert "1 of 4 queries are left with none" in result.table()
 
 
@@ -907,12 +940,13 @@ def test_queries_and_their_passages_make_a_collection(tmp_path):
         passage = asked_in(body)["passage"]
         number = int(passage.split()[1])
         texts = {
+            0: f"Query: who wrote\nabout Title {number} of passage {number} about?",
             1: "",
             2: passage.upper(),
             4: "Who wrote about  TITLE 3 of passage 3 about?",
-            8: "\u202e",
+            8: "\u202e N/A",
             9: "why " * 65,
-            10: "As an AI, I ask who wrote it",
+            10: "What does the passage say of who wrote it?",
             11: passage.upper()[:30],
         }
         if number == 5:
@@ -924,18 +958,14 @@ def test_queries_and_their_passages_make_a_collection(tmp_path):
     with Writer(tmp_path, script) as writer:
         made = queries_of(writer, Passages(corpus))
         assert all(list(asked) == ["passage"] for asked in writer.asked())
-    assert made.rejected == dict.fromkeys(
-        (
-            "the model found nothing to ask",
-            "the passage itself",
-            "asks what another asks",
-            "no word in it",
-            "more than 64 words",
-            "speaks of itself",
-            "copied from the passage",
-        ),
-        1,
-    )
+    assert made.rejected == {
+        "the model found nothing to ask": 2,
+        "the passage itself": 1,
+        "asks what another asks": 1,
+        "more than 64 words": 1,
+        "speaks of itself or of the passage": 1,
+        "copied from the passage": 1,
+    }
     assert [each["passage"] for each in made.unanswered] == ["p5"]
     assert (made.passages, len(made.task)) == (12, 4)
     assert made.tokens["prompt"] == 12 * PROMPT_TOKENS
@@ -972,7 +1002,7 @@ def test_queries_that_nobody_answers_are_an_error(tmp_path):
     for content, told in (
         ("", "has no documents"),
         ('{"_id": "a\\tb", "text": "t"}\n', "holds a tab or a line break"),
-        ('{"_id": "", "text": "t"}\n', "the empty text for an id"),
+        ('{"_id": "", "text": "t"}\n', r"the id '' is empty, or holds"),
     ):
         path.write_text(content)
         with pytest.raises(EciError, match=told):

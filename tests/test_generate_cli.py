@@ -20,6 +20,7 @@ from test_generate import corpus_of, rows_of
 from writer_script import asked_in, said, well
 
 CHILD = [sys.executable, "-c", "from eci.cli import run; run()"]
+READ, PASSAGES = "is read from", "--queries-from-passages"
 KEY = "sk-very-secret-0123456789"
 
 
@@ -202,33 +203,84 @@ def test_errors_before_the_first_call(folder, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("kind", "out", "more"),
+    ("kind", "out", "more", "said"),
     [
-        ("attribute", "a.jsonl", ["--journal", "a.jsonl"]),
-        ("attribute", "a.jsonl", ["--journal", "a.jsonl.generate.json"]),
-        ("attribute", "eci.answers.sqlite-wal", []),
-        ("attribute", "folder", ["--to", "beir", "--journal", "folder/a.sqlite"]),
-        ("attribute", "domains.jsonl", ["--domains", "domains.jsonl"]),
-        ("attribute", "domains", ["--domains", "domains.generate.json"]),
-        ("causal", "pairs.jsonl", ["--candidates", "other.jsonl"]),
-        ("causal", "other.jsonl", ["--candidates", "other.jsonl"]),
-        ("queries", "folder", ["--journal", "folder/a.sqlite"]),
-        ("query-only", "folder", ["--queries-from-passages", "--to", "beir", "--journal", "folder/a.sqlite"]),
+        ("attribute", "a.jsonl", ["--journal", "a.jsonl"], READ),
+        ("attribute", "a.jsonl", ["--journal", "a.jsonl.generate.json"], READ),
+        ("attribute", "eci.answers.sqlite-wal", [], READ),
+        ("attribute", "folder", ["--to", "beir", "--journal", "folder/a.sqlite"], READ),
+        ("attribute", "domains.jsonl", ["--domains", "domains.jsonl"], READ),
+        ("attribute", "domains", ["--domains", "domains.generate.json"], "eci did not write it"),
+        (
+            "attribute",
+            "mine",
+            [],
+            "mine.generate.json: is where settings and counts go, and eci did not write",
+        ),
+        ("attribute", "paid.jsonl", [], "paid.jsonl: is a database, such as answers are kept in"),
+        ("causal", "pairs.jsonl", ["--candidates", "other.jsonl"], READ),
+        ("causal", "other.jsonl", ["--candidates", "other.jsonl"], READ),
+        ("queries", "folder", ["--journal", "folder/a.sqlite"], READ),
+        ("query-only", "folder", [PASSAGES, "--to", "beir", "--journal", "folder/a.sqlite"], READ),
     ],
 )
-def test_neither_the_journal_nor_what_is_read_is_replaced(folder, monkeypatch, capsys, kind, out, more):
+def test_neither_the_journal_nor_what_is_read_is_replaced(folder, monkeypatch, capsys, kind, out, more, said):
     (folder / "other.jsonl").write_bytes((folder / "pairs.jsonl").read_bytes())
     for name in ("domains.jsonl", "domains.generate.json"):
         (folder / name).write_text('["bee keeping"]')
+    (folder / "mine.generate.json").write_text('{"schema": "other"}')
+    sqlite3.connect(folder / "paid.jsonl").execute("CREATE TABLE answers (text)").connection.close()
     (folder / "folder").mkdir()
-    corpus = kind == "queries" or "--queries-from-passages" in more
+    corpus = kind == "queries" or PASSAGES in more
     rows = str(corpus_of(folder)) if corpus else "pairs.jsonl"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with ChatServer(well) as server:
         code, _, err = run_cli(monkeypatch, capsys, *command(server, kind, *more, rows=rows, out=out))
         assert (code, server.bodies) == (1, [])
-    assert "is read from" in err
+    assert said in err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_no_command_writes_over_a_journal(folder, monkeypatch, capsys):
+    with ChatServer(well) as server:
+        assert run_cli(monkeypatch, capsys, *command(server, "attribute", "--journal", "paid.jsonl"))[0] == 0
+    before = (folder / "paid.jsonl").read_bytes()
+    for arguments in (
+        ["convert", "out.jsonl", "--to", "eci", "-o", "paid.jsonl"],
+        ["score", "out.jsonl", "--encoder", "hashing", "-o", "paid.jsonl"],
+        ["audit", "out.jsonl", "--encoder", "hashing", "--fix", "drop", "-o", "paid.jsonl"],
+        ["mine", "random", "pairs.jsonl", "-k", "1", "-o", "paid.jsonl"],
+    ):
+        code, _, err = run_cli(monkeypatch, capsys, *arguments)
+        assert (code, "paid.jsonl: is a database" in err) == (1, True)
+    assert (folder / "paid.jsonl").read_bytes() == before
+
+
+def test_what_cannot_come_out_well_is_told_before_it_is_asked(folder, monkeypatch, capsys):
+    lines = (folder / "pairs.jsonl").read_text().splitlines()
+    (folder / "some.jsonl").write_text("\n".join(lines[:4]) + "\n")
+    candidates = ("causal", "--candidates", "some.jsonl")
+    crowded = ("attribute", "-k", "20", "--max-tokens", "100")
+    with ChatServer(well) as server:
+        for arguments, told in (
+            (candidates, "some.jsonl: has candidates for 4 of 10 queries; for the others"),
+            (crowded, "10 of 10 samples ask for more than 100 tokens hold"),
+        ):
+            code, out, _ = run_cli(monkeypatch, capsys, *command(server, *arguments, "--dry-run"))
+            assert (code, f"· {told}" in out, server.bodies) == (0, True, [])
+        code, out, err = run_cli(monkeypatch, capsys, *command(server, *candidates))
+        assert (code, "warning: some.jsonl: has candidates for 4 of 10" in err) == (0, True)
+        assert "· some.jsonl: has candidates for 4 of 10" in out
+
+
+def test_another_seed_is_another_call(folder, monkeypatch, capsys):
+    with ChatServer(well) as server:
+        for kind, calls in (("query-only", 10), ("causal", 20), ("attribute", 10)):
+            before = len(server.bodies)
+            for seed, sent in (("0", calls), ("0", 0), ("1", calls)):
+                assert run_cli(monkeypatch, capsys, *command(server, kind, "--seed", seed))[0] == 0
+                assert len(server.bodies) - before == sent
+                before = len(server.bodies)
 
 
 def test_files_that_decide_what_is_asked_are_in_the_summary(folder, monkeypatch, capsys):

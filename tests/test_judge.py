@@ -24,7 +24,7 @@ from eci.audit.result import AuditResult
 from eci.audit.running import audit
 from eci.audit.verdicts import SCORES, Verdict
 from eci.chat.messages import ChatReply
-from eci.chat.parsing import refuse_unchecked
+from eci.chat.schemas import refuse_unchecked
 from eci.chat.settings import ChatSettings
 from eci.datasets import ReadOptions, from_object, read, write
 from eci.errors import ChatError, EciError

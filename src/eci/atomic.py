@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows; two runs with one output are then not told apart
     fcntl = None  # type: ignore[assignment]
 
+_SQLITE = b"SQLite format 3\0"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HOST = re.sub(r"\W", "_", platform.node())[:40]
 _LEFT = re.compile(r"(?P<host>\w*)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp.*")
@@ -44,10 +45,11 @@ def atomic_path(out: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The folder of `out` does not exist or may not be written to, or the disk is full.
+        The folder of `out` does not exist or may not be written to, `out` is a database, or the disk is full.
     """
     final = Path(out)
     require_folder(final)
+    _refuse_database(final)
     _sweep(final)
     temporary = _beside(final)
     try:
@@ -135,7 +137,7 @@ def require_folder(final: Path) -> None:
 
 
 def refuse_places(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Raise an `OutputError` if an output would replace an input or another output, by whatever name."""
+    """Raise an `OutputError` if an output would replace an input, another output or a journal of answers."""
     for number, out in enumerate(outputs):
         for others, told in ((inputs, "is read from"), (outputs[:number], "is to be written twice")):
             for path in others:
@@ -144,6 +146,18 @@ def refuse_places(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
                 if same or place in other.parents:
                     named = "" if out == path else f" ({path})"
                     raise OutputError(f"{out}: {told}{named}. Write to another name.")
+        _refuse_database(out)
+
+
+def _refuse_database(final: Path) -> None:
+    """What answers are kept in was paid for, and nothing that eci writes is an SQLite file."""
+    if final.is_file():
+        with final.open("rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                raise OutputError(
+                    f"{final}: is a database, such as answers are kept in. Give another name, or remove "
+                    "it first."
+                )
 
 
 def _beside(final: Path) -> Path:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from eci.audit.verdicts import Verdict
-from eci.chat.messages import ChatRequest
+from eci.chat.messages import ChatRequest, material
 
 # Least of a snippet: words, or characters where a language has no blanks.
 _WORDS, _CHARACTERS = 3, 15
@@ -131,7 +129,7 @@ class Way:
         Texts travel as JSON strings: a quotation mark or a line break in them is escaped, so no text can
         end its own string, and none can look like another document or a number.
         """
-        shown = orjson.dumps(self.shown(question)).decode()
+        shown = material(self.shown(question))
         return ChatRequest(key, (("system", self.system), ("user", shown)), self.schema, name)
 
 

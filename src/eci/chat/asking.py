@@ -18,7 +18,8 @@ from eci.chat.faults import Aside
 from eci.chat.journal import Journal
 from eci.chat.limits import Pace
 from eci.chat.messages import ChatReply, ChatRequest, Requests, Source
-from eci.chat.parsing import Misfit, parsed, refuse_unchecked
+from eci.chat.parsing import Misfit, parsed
+from eci.chat.schemas import refuse_unchecked
 from eci.chat.sending import Sender, Sent, kind
 from eci.chat.settings import ChatSettings
 from eci.errors import ChatError
@@ -67,7 +68,8 @@ class ChatAsker:
         self._pace = Pace(settings.rpm, settings.tpm)
         self._lock, self._opening = Lock(), Lock()
         self.anew = Anew(time.time() if settings.retry_failed else 0.0, settings.max_tokens)
-        self._unanswered = 0
+        self._unanswered = self._useless = 0
+        self._usable = False
         self._notes: SimpleQueue[str] = SimpleQueue()
         self._noted: set[str] = set()
         self._elsewhere: set[bytes] = set()
@@ -164,8 +166,8 @@ class ChatAsker:
         """The reply that the journal holds, if it holds one."""
         if self.anew.covers(entry):
             return None
-        if entry.state != "answered" and entry.texts and not entry.refused:
-            # The answer was there, and could not be read; now it may be.
+        if entry.state != "answered" and entry.texts and not entry.refused and not entry.held:
+            # The answer was there, and could not be read; now it may be. Who holds it is just reading it.
             try:
                 value = parsed(entry.texts[-1], request.schema, cut=entry.cut_at is not None)
             except Misfit:
@@ -177,6 +179,7 @@ class ChatAsker:
             return None
         with self._lock:
             self.counts.kept += 1
+            self._usable |= entry.state == "answered"
             if entry.error:
                 self.counts.reasons[kind(entry.error)] += 1
         return ChatReply(request, entry.value, entry.error, kept=True)
@@ -212,7 +215,7 @@ class ChatAsker:
             return None
         entry = sent.entry
         self.count(entry)
-        self._refuse_hopeless(entry)
+        self._refuse_hopeless(entry, request.name)
         return ChatReply(
             request,
             entry.value,
@@ -227,15 +230,26 @@ class ChatAsker:
         """Count what became of a request now."""
         with self._lock:
             self.counts.answered += entry.state == "answered"
+            self._usable |= entry.state == "answered"
             self.counts.failed += entry.state == "failed"
             self.counts.open += entry.state == "open"
             if entry.error:
                 self.counts.reasons[kind(entry.error)] += 1
 
-    def _refuse_hopeless(self, entry: Entry) -> None:
+    def _refuse_hopeless(self, entry: Entry, name: str) -> None:
+        most = _HOPELESS + 2 * self.settings.concurrency
         with self._lock:
             self._unanswered = self._unanswered + 1 if entry.state == "open" else 0
-            hopeless = self._unanswered >= _HOPELESS + 2 * self.settings.concurrency
+            self._useless += entry.state == "failed"
+            hopeless = self._unanswered >= most
+            useless = self._useless >= most and not self._usable
+        if useless and not self.journal.mean_completion(self.settings.model, name):
+            raise ChatError(
+                f"Of {self._useless} answers of {self.settings.model} none was usable; of the last: "
+                f"{entry.error}.",
+                hint="Try another model, or a larger --max-tokens. The same again goes on with the rest; "
+                "--retry-failed asks these anew.",
+            )
         if hopeless:
             raise ChatError(
                 f"Of the last {self._unanswered} requests none was answered; of the last: {entry.error}.",

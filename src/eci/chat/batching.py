@@ -13,8 +13,8 @@ from eci.chat.entries import Entry, digest_of
 from eci.chat.faults import Aside
 from eci.chat.looking import Observer
 from eci.chat.messages import ChatReply, ChatRequest, Requests, Source
-from eci.chat.parsing import refuse_unchecked
 from eci.chat.patience import Patience
+from eci.chat.schemas import refuse_unchecked
 from eci.chat.sending import read, received
 from eci.chat.spool import Spool
 from eci.chat.submitted import Ledger

@@ -54,7 +54,8 @@ class Estimate:
         Of the calls, estimated.
     completion_tokens : int
     measured : bool
-        Whether the tokens of answers are the mean of the journal's; else they are the most there can be.
+        Whether the tokens of answers are the mean of those that the journal has to the same prompts; else
+        they are, of some prompt or all, the most there can be.
     cost : float, optional
         None without a price.
     first : tuple of ChatRequest
@@ -133,21 +134,24 @@ def estimate(
     opened = Journal(journal, read_only=True) if journal is not None and there else None
     try:
         known = _Known(settings, opened)
-        mean = opened.mean_completion(settings.model) if opened else None
         first: list[ChatRequest] = []
-        total = tokens = calls = 0
+        calls = Counter[str]()
+        total = tokens = 0
         for request in requests:
             total += 1
             if known.covers(request):
                 continue
-            calls += 1
+            calls[request.name] += 1
             tokens += prompt_tokens(request)
             if len(first) < show:
                 first.append(request)
+        means = {name: opened.mean_completion(settings.model, name) if opened else None for name in calls}
     finally:
         if opened:
             opened.close()
-    completion = ceil(calls * (settings.max_tokens if mean is None else mean))
+    # An answer to one prompt says nothing of how long those to another are.
+    parts = (number * (means[name] or settings.max_tokens) for name, number in calls.items())
+    completion = ceil(sum(parts))
     return Estimate(
         model=settings.model,
         host=settings.host,
@@ -155,10 +159,10 @@ def estimate(
         kept=known.kept,
         shared=known.shared,
         waiting=known.waiting,
-        calls=calls,
+        calls=calls.total(),
         prompt_tokens=tokens,
         completion_tokens=completion,
-        measured=mean is not None,
+        measured=bool(calls) and None not in means.values(),
         cost=settings.cost(tokens, completion),
         first=tuple(first),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from eci.chat.faults import (
 from eci.chat.masking import Mask, whole
 from eci.chat.messages import ChatRequest
 from eci.chat.responses import Answer, answer_of
+from eci.chat.schemas import asked_for, form_of
 from eci.chat.settings import ChatSettings
 from eci.errors import ChatError, MissingDependency
 
@@ -180,7 +180,7 @@ class Endpoint:
         told = [{"role": role, "content": whole(content)} for role, content in messages]
         body: dict[str, Any] = {"model": self._settings.model, "messages": told}
         if shape.formatted:
-            form = {"name": request.name, "schema": dict(request.schema), "strict": True}
+            form = {"name": request.name, "schema": asked_for(request.schema), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         if self._explained or not shape.formatted:
             told[-1] = {**told[-1], "content": f"{told[-1]['content']}\n\n{form_of(request.schema)}"}
@@ -229,13 +229,6 @@ class Endpoint:
     def fault(self, status: int, body: Any, headers: Mapping[str, str] = MappingProxyType({})) -> Exception:
         """What a response with an error stands for, as `eci.chat.faults.fault_of`."""
         return fault_of(status, body, headers, self._settings, mask=self._mask, key=self._keyed)
-
-
-def form_of(schema: Mapping[str, Any]) -> str:
-    """The schema, as a prompt tells it."""
-    return "Answer with one JSON object and nothing else, in the form of this JSON schema:\n" + json.dumps(
-        schema, ensure_ascii=False
-    )
 
 
 def _about_format(message: str) -> bool:

@@ -128,9 +128,9 @@ class Journal:
         with self._lock, explained(self.path), transaction(self._connection):
             now = time.time()
             self._connection.execute(
-                "INSERT OR IGNORE INTO answers (digest, state, key, model, sample, since) "
-                "VALUES (?, 'open', ?, ?, ?, ?)",
-                (digest, whole(request.key), model, request.sample, now),
+                "INSERT OR IGNORE INTO answers (digest, state, key, model, name, sample, since) "
+                "VALUES (?, 'open', ?, ?, ?, ?, ?)",
+                (digest, whole(request.key), model, request.name, request.sample, now),
             )
             entry = self._found(digest)
             if entry.state == "open" or (entry.state == "asked" and not entry.held) or anew.covers(entry):
@@ -180,12 +180,13 @@ class Journal:
         last = max((row[5] for row in rows if row[5] and row[1] == "answered"), default=None)
         return Status(models, Counter(dict(reasons)), last)
 
-    def mean_completion(self, model: str) -> float | None:
-        """Mean tokens of the answers of a model, or None where the journal has none."""
+    def mean_completion(self, model: str, name: str) -> float | None:
+        """Mean tokens of the usable answers of a model to prompts of a name, or None where there are none."""
         with self._lock, explained(self.path):
             (mean,) = self._connection.execute(
-                "SELECT AVG(completion_tokens) FROM answers WHERE model = ? AND completion_tokens > 0",
-                (model,),
+                "SELECT AVG(completion_tokens) FROM answers WHERE model = ? AND name = ? "
+                "AND state = 'answered' AND completion_tokens > 0",
+                (model, name),
             ).fetchone()
         return None if mean is None else float(mean)
 

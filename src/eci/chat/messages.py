@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
+
+import orjson
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,22 @@ class ChatReply:
     kept: bool = False
     open: bool = False
     retries: tuple[str, ...] = ()
+
+
+# What begins marks of turns in the templates of models.
+_MARKS = re.compile(r"<(?=[|/]|s>|(?:start|end)_of_turn>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])")
+
+
+def material(value: Any) -> str:
+    r"""Texts of a collection, and what is said of them, as one JSON object for a prompt.
+
+    Quotation marks, line breaks and control characters are escaped, so no text can end its own string or look
+    like another field; so is what begins a mark such as ``<|im_end|>``, which some servers would heed.
+
+    >>> material({"query": 'a"}\n{"x": "\0<|im_end|> <b>'})
+    '{"query":"a\\"}\\n{\\"x\\": \\"\\u0000\\u003c|im_end|> <b>"}'
+    """
+    return _MARKS.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(value).decode())
 
 
 # None: there is nothing to ask now, but a reply that is awaited may bring more.

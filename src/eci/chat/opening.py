@@ -9,12 +9,12 @@ from pathlib import Path
 
 from eci.errors import ChatError
 
-_APPLICATION, _VERSION = 0x45434943, 2
+_APPLICATION, _VERSION = 0x45434943, 3
 _BUSY = 60.0
 _TABLE = """
 CREATE TABLE answers (
     digest BLOB PRIMARY KEY, state TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
-    sample INTEGER NOT NULL, owner TEXT, since REAL NOT NULL, ended REAL,
+    name TEXT NOT NULL, sample INTEGER NOT NULL, owner TEXT, since REAL NOT NULL, ended REAL,
     texts TEXT NOT NULL DEFAULT '[]', value TEXT, error TEXT,
     prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, cut_at INTEGER, refused INTEGER NOT NULL DEFAULT 0
@@ -22,7 +22,8 @@ CREATE TABLE answers (
 _INDICES = (
     "CREATE INDEX IF NOT EXISTS asked ON answers (owner) WHERE state = 'asked'",
     # Texts are long: what is counted is not read past them.
-    "CREATE INDEX IF NOT EXISTS counted ON answers (model, state, prompt_tokens, completion_tokens, ended)",
+    "CREATE INDEX IF NOT EXISTS counted ON answers "
+    "(model, state, name, prompt_tokens, completion_tokens, ended)",
     "CREATE INDEX IF NOT EXISTS reasons ON answers (error) WHERE error IS NOT NULL",
 )
 

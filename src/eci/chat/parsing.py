@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eci.chat.masking import whole
-from eci.errors import ChatError
+from eci.chat.schemas import DEFAULT
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -19,21 +19,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
-_CHECKED = {
-    "type",
-    "enum",
-    "properties",
-    "required",
-    "additionalProperties",
-    "items",
-    "minItems",
-    "maxItems",
-    "minimum",
-    "maximum",
-}
-_WHOLE = re.compile(r"\s*-?[0-9]{1,18}\s*", re.ASCII)
-_TRUTH = {"true": True, "false": False}
-_SAID = {"title", "description"}
+_WHOLE = re.compile(r"\s*#?\s*(-?[0-9]{1,18})\s*", re.ASCII)
+_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 # Reasoning as models write it into their answers; templates may leave out where it begins.
 _THOUGHT, _THOUGHT_ENDS = re.compile(r"<think(?:ing)?>"), re.compile(r"</think(?:ing)?>")
 # After the object of an answer that ran out of tokens there may be the end of its fence, and no word.
@@ -50,8 +37,9 @@ def parsed(text: str, schema: Mapping[str, Any], *, cut: bool = False) -> dict[s
     r"""The one JSON object in a text that has the form of a schema.
 
     Code fences, text around it, and what stands between ``<think>`` and ``</think>`` do not matter.
-    Properties that the schema does not know are left out. Where an integer or a truth value is asked for,
-    "3" and 3.0 are taken for 3, and "true" for true.
+    Properties that the schema does not know are left out, as is an object around the object. Where these are
+    asked for, "3" and 3.0 are taken for the integer 3, "true" for a truth value, and 3 or {"text": "a"} for a
+    text. What is missing or of another type is its ``default``, where the schema has one.
 
     Parameters
     ----------
@@ -82,7 +70,7 @@ def parsed(text: str, schema: Mapping[str, Any], *, cut: bool = False) -> dict[s
             why = "it was cut off"
             continue
         try:
-            fitted = _fitted(value, schema, "")
+            fitted = _fitted(_inner(value, schema), schema, "")
         except Misfit as misfit:
             why = str(misfit)
             continue
@@ -95,21 +83,10 @@ def parsed(text: str, schema: Mapping[str, Any], *, cut: bool = False) -> dict[s
     return fitting[0]
 
 
-def refuse_unchecked(schema: Mapping[str, Any]) -> None:
-    """Raise a `ChatError` if a schema says what is not checked here."""
-    unknown = schema.keys() - _CHECKED - _SAID
-    if unknown:
-        raise ChatError(
-            f"Schemas of answers with {', '.join(sorted(unknown))} are not checked.",
-            hint=f"Use {', '.join(sorted(_CHECKED))} alone.",
-        )
-    for part in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
-        refuse_unchecked(part)
-
-
 def _objects(text: str) -> list[tuple[dict[str, Any], int]]:
     """The objects in a text and where they end, without those in reasoning."""
-    decoder = json.JSONDecoder(parse_constant=_no_number)
+    # Models write line breaks into strings as they are; NaN is no number.
+    decoder = json.JSONDecoder(parse_constant=lambda _: None, strict=False)
     found: list[tuple[dict[str, Any], int, int]] = []
     place, tries = 0, 0
     while tries < _TRIES and (begins := _BEGIN.search(text, place)):
@@ -132,11 +109,23 @@ def _outside(mark: re.Pattern[str], text: str, spans: list[tuple[int, int]]) -> 
     return [place for place in places if not any(begin <= place < end for begin, end in spans)]
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(name)
+def _inner(value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands alone in an object that has nothing of what is asked for."""
+    (first, *others) = value.values() or ((),)
+    nothing = not {_plain(name) for name in value} & schema.get("properties", value).keys()
+    return first if nothing and isinstance(first, dict) and not others else value
 
 
 def _fitted(value: Any, schema: Mapping[str, Any], path: str) -> Any:
+    try:
+        return _checked(value, schema, path)
+    except Misfit:
+        if DEFAULT not in schema:
+            raise
+        return schema[DEFAULT]
+
+
+def _checked(value: Any, schema: Mapping[str, Any], path: str) -> Any:
     where = f"{path}: " if path else ""
     value = _meant(value, _kind(schema))
     _refuse_type(value, schema.get("type"), where)
@@ -145,7 +134,7 @@ def _fitted(value: Any, schema: Mapping[str, Any], path: str) -> Any:
     if isinstance(value, str):
         return whole(value)
     if isinstance(value, dict):
-        return _fitted_object(value, schema, path)
+        return _checked_object(value, schema, path)
     if isinstance(value, list):
         least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
         if not least <= len(value) <= most:
@@ -158,20 +147,29 @@ def _fitted(value: Any, schema: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _fitted_object(value: dict[str, Any], schema: Mapping[str, Any], path: str) -> dict[str, Any]:
-    missing = [name for name in schema.get("required", ()) if name not in value]
+def _checked_object(value: dict[str, Any], schema: Mapping[str, Any], path: str) -> dict[str, Any]:
+    known = schema.get("properties", {})
+    # By its exact name first.
+    named = {_plain(name): part for name, part in value.items()} | value
+    missing = [
+        name
+        for name in schema.get("required", ())
+        if name not in named and DEFAULT not in known.get(name, {})
+    ]
     if missing:
         raise Misfit(f"{path or 'the object'}: {', '.join(missing)} missing")
-    known = schema.get("properties", {})
-    spare = {} if "properties" in schema else value
-    return {
-        **spare,
-        **{
-            name: _fitted(value[name], form, f"{path}.{name}" if path else name)
-            for name, form in known.items()
-            if name in value
-        },
-    }
+    told = {} if "properties" in schema else dict(value)
+    for name, form in known.items():
+        if name in named:
+            told[name] = _fitted(named[name], form, f"{path}.{name}" if path else name)
+        elif DEFAULT in form:
+            told[name] = form[DEFAULT]
+    return told
+
+
+def _plain(name: str) -> str:
+    """A name of a property as our schemas write it: ``Core need`` is ``core_need``."""
+    return re.sub(r"\W+", "_", name.strip().lower())
 
 
 def _kind(schema: Mapping[str, Any]) -> str | None:
@@ -182,17 +180,36 @@ def _kind(schema: Mapping[str, Any]) -> str | None:
 
 
 def _meant(value: Any, kind: str | None) -> Any:
-    """A number or truth value that was written otherwise, where nothing else can be meant.
+    """A value that was written otherwise, where nothing else can be meant.
 
-    >>> [_meant("3", "integer"), _meant(3.0, "integer"), _meant(" True", "boolean"), _meant(True, "integer")]
-    [3, 3, True, True]
+    >>> [_meant("#3", "integer"), _meant(3.0, "integer"), _meant(" Yes", "boolean"), _meant(3, "string")]
+    [3, 3, True, '3']
+    >>> _meant({"text": "a"}, "string"), _meant(["a"], "string"), _meant(["a", "b"], "string")
+    ('a', 'a', ['a', 'b'])
     """
-    if kind == "integer" and isinstance(value, float) and value.is_integer():
+    meant = {"integer": _integer, "boolean": _truth, "string": _text}.get(kind or "")
+    return meant(value) if meant else value
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
         return int(value)
-    if kind == "integer" and isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    if kind == "boolean" and isinstance(value, str):
+    number = _WHOLE.fullmatch(value) if isinstance(value, str) else None
+    return int(number[1]) if number else value
+
+
+def _truth(value: Any) -> Any:
+    if isinstance(value, str):
         return _TRUTH.get(value.strip().lower(), value)
+    return bool(value) if isinstance(value, int) and value in (0, 1) else value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, dict | list) and len(value) == 1:
+        (inner,) = value.values() if isinstance(value, dict) else value
+        return inner if isinstance(inner, str) else value
     return value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import Event
 
-from eci.chat.endpoint import Endpoint, Messages, Reshape, Shape, form_of
+from eci.chat.endpoint import Endpoint, Messages, Reshape, Shape
 from eci.chat.entries import Entry
 from eci.chat.faults import Again, Declined, unreachable
 from eci.chat.journal import Journal
@@ -14,6 +14,7 @@ from eci.chat.limits import Pace
 from eci.chat.messages import ChatRequest
 from eci.chat.parsing import Misfit, parsed
 from eci.chat.responses import Answer
+from eci.chat.schemas import form_of
 from eci.chat.settings import ChatSettings
 from eci.results import count
 

@@ -111,7 +111,7 @@ def _writer(count: int, *own: Callable[..., Any]) -> Callable[[Callable[..., Any
 def _generate(build: Callable[..., tuple[Generator, Samples]], options: dict[str, Any]) -> None:
     from eci.cli.progress import StderrProgress
     from eci.generating.inspecting import Checks
-    from eci.generating.running import GenerateSettings, Inputs, estimated
+    from eci.generating.running import GenerateSettings, Inputs, crowded, estimated
     from eci.generating.running import generate as run
 
     output, chat = options["output"], options["chat"]
@@ -124,10 +124,13 @@ def _generate(build: Callable[..., tuple[Generator, Samples]], options: dict[str
         built = build(context)
         if chat.dry_run:
             if built is not None:
-                tell(estimated(built[1], built[0], chat.of(options["model"]), chat.journal))
+                generator, samples = built
+                context.warn(crowded(samples, generator, chat.settings["max_tokens"]))
+                tell(estimated(samples, generator, chat.of(options["model"]), chat.journal), context.notes)
             return
         context.refuse()
         generator, samples = built
+        context.warn(crowded(samples, generator, chat.settings["max_tokens"]))
         models = Models(stack, options["loading"], options["cache"], progress)
         teacher = models.teacher(options["check"]) if options["check"] else None
         models.refuse_unused()
@@ -249,9 +252,14 @@ def _candidates(context: Context, samples: Samples) -> Candidates | None:
         return None
     if path:
         from eci.datasets import read
+        from eci.results import count
 
         context.note(path)
-        return Candidates.of_rows(samples.task, read([path]), most, str(path))
+        found = Candidates.of_rows(samples.task, read([path]), most, str(path))
+        if found.queries < len(samples.task):
+            has = f"{path}: has candidates for {found.queries:,} of {count(len(samples.task), 'query')}"
+            context.warn(f"{has}; for the others the model writes from scratch")
+        return found
     from eci.miners.bm25 import BM25Miner
 
     miner = BM25Miner(samples.task, progress=context.progress)

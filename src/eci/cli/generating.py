@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,13 @@ class Context:
 
         self._note((path,), fingerprint([path]), ())
 
+    def warn(self, told: str | None) -> None:
+        """Note what to know, and tell it before anything is asked."""
+        if told is not None:
+            self.notes = (*self.notes, told)
+            if not self.chat.dry_run:
+                click.echo(f"warning: {told}", err=True)
+
     def refuse(self) -> None:
         """Refuse an output that cannot be written, or would replace what is read or what answers are kept in.
 
@@ -97,6 +105,7 @@ class Context:
         output, held = self.options["output"], (*self.read_from, *self.chat.files)
         refuse(output, self.options["target"], held)
         refuse_places([output, _summary_of(output)], held)
+        _refuse_summary(_summary_of(output))
 
     def _note(self, paths: Any, files: Any, notes: Any) -> None:
         self.read_from, self.files = (*self.read_from, *paths), (*self.files, *files)
@@ -116,9 +125,10 @@ def kept(chat: ChatOptions) -> Iterator[None]:
         raise
 
 
-def tell(expected: Any) -> None:
-    """Show the first prompts, and what all would take."""
-    click.echo(f"{expected.prompts()}\n---\n{expected.described()}")
+def tell(expected: Any, notes: Sequence[str] = ()) -> None:
+    """Show the first prompts, what all would take, and what to know before."""
+    noted = "".join(f"\n· {note}" for note in notes)
+    click.echo(f"{expected.prompts()}\n---\n{expected.described()}{noted}")
 
 
 def finish(output: Path, result: Any, asker: ChatAsker, as_json: bool) -> None:
@@ -134,3 +144,20 @@ def finish(output: Path, result: Any, asker: ChatAsker, as_json: bool) -> None:
 
 def _summary_of(output: Path) -> Path:
     return output.parent / f"{output.name}.generate.json"
+
+
+def _refuse_summary(path: Path) -> None:
+    """Nobody names that file, so only one of its kind is replaced."""
+    from eci.errors import OutputError
+
+    try:
+        ours = json.loads(path.read_bytes())["schema"] in ("eci.generate/1", "eci.queries/1")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise OutputError(
+            f"{path}: is where settings and counts go, and eci did not write it. Move it away, or name "
+            "another output."
+        )

@@ -59,7 +59,7 @@ class Models:
         if not self.names and self.loading != ModelOptions():
             raise click.UsageError(
                 f"No model is loaded, so {', '.join(_given(self.loading))} would do nothing. Leave it out, "
-                "or name a --teacher."
+                "or name a model."
             )
 
     def _note(self, name: str) -> None:

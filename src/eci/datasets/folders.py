@@ -30,8 +30,8 @@ def refuse(final: Path) -> None:
     if strange:
         more = f" and {len(strange) - 1:,} more" if strange[1:] else ""
         raise OutputError(
-            f"{final}: would be replaced, and holds {strange[0]}{more}, which eci did not write. Give "
-            "another name, or move them away first."
+            f"{final}: would be replaced, and holds {strange[0]}{more}, which was not written "
+            "with it. Give another name, or move that away first."
         )
 
 

@@ -12,7 +12,7 @@ import orjson
 from eci.chat.messages import ChatRequest
 from eci.errors import DataError, EciError
 from eci.generating.samples import Sample
-from eci.generating.steps import Answers, Draft, Drafts, request
+from eci.generating.steps import Answers, Drafts, listed, refuse_count, request
 from eci.lexical import words
 from eci.miners.prompts import ATTRIBUTE, DOMAINS, EDUCATION, LENGTHS
 
@@ -64,12 +64,19 @@ class Attribute:
         if answers:
             return None
         drawn = self.attributes(sample)
-        own = len(words(sample.positive))
-        target = max(10, round(LENGTHS[drawn["length"]] * own))
+        own, target = len(words(sample.positive)), self._target(sample)
         told = f"about {target:,} words; the positive has {own:,}"
         material = {**drawn, "length": told, "count": self.count}
         material |= {"query": sample.query, "positive": sample.positive}
         return request("negatives by attributes", sample, ATTRIBUTE, material)
+
+    def words(self, sample: Sample) -> int:
+        """Words of the negatives as long as drawn."""
+        return self.count * self._target(sample)
+
+    def _target(self, sample: Sample) -> int:
+        share = LENGTHS[self.attributes(sample)["length"]]
+        return max(10, round(share * len(words(sample.positive))))
 
     def drafts(self, sample: Sample, answers: Answers) -> Drafts:
         """The negatives, each with what was drawn."""
@@ -79,17 +86,6 @@ class Attribute:
     def stand_in(self, step: int) -> Mapping[str, Any]:  # noqa: ARG002
         """Of the one call, after which there is none."""
         return {"reasoning": "", "negatives": []}
-
-
-def listed(answer: Mapping[str, Any], record: Mapping[str, Any]) -> Drafts:
-    """The drafts of a list of texts."""
-    return Drafts(tuple(Draft(text, record) for text in answer["negatives"]))
-
-
-def refuse_count(count: int) -> None:
-    """Raise an `EciError` unless so many negatives can be asked for."""
-    if not 1 <= count <= 20:
-        raise EciError(f"From 1 to 20 negatives are asked for in one call, got {count}.")
 
 
 def domains_of(path: Path) -> tuple[str, ...]:

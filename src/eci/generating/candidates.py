@@ -121,6 +121,11 @@ class Candidates:
         unknown = documents.keep(~_known(task, documents, pool))
         return cls(unknown.keep(unknown.within < most), pool, origin)
 
+    @property
+    def queries(self) -> int:
+        """How many queries have any."""
+        return int((self.documents.lengths > 0).sum())
+
     def of(self, query: int) -> tuple[Candidate, ...]:
         """The candidates of a query of the task."""
         places = self.documents[query]

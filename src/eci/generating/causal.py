@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from eci.chat.messages import ChatRequest
-from eci.generating.attribute import refuse_count
 from eci.generating.samples import Sample
-from eci.generating.steps import Answers, Draft, Drafts, request
+from eci.generating.steps import NO_FORM, Answers, Draft, Drafts, refuse_count, request
+from eci.lexical import words
 from eci.miners.prompts import ANALYSIS, FACETS, GENERATION, STRATEGIES
 
 _REQUIREMENTS, _STRATEGIES = 8, 3
 _MADE = ("rewritten_candidate", "generated_from_scratch")
-_REFERENCE, _NUMBER = re.compile(r"\bR[ _-]?(\d+)([a-c]?)\b", re.I | re.A), re.compile(r"\W*(\d+)\W*", re.A)
+_REFERENCE = re.compile(r"\bR(?:eq(?:uirement)?)?[ _-]?(\d+)([a-c]?)\b", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"\W*(\d+)\W*", re.ASCII)
 _NOT_ONE = "breaks not exactly one requirement of the analysis"
 
 
@@ -63,12 +64,17 @@ class Causal:
         rejected: Counter[str] = Counter()
         kept: list[Draft] = []
         for written in answers[1]["negatives"]:
-            broken = _broken(written, analysis["requirements"])
-            if broken is None:
+            if written is None:
+                rejected[NO_FORM] += 1
+            elif (broken := _broken(written, analysis["requirements"])) is None:
                 rejected[_NOT_ONE] += 1
             else:
                 kept.append(Draft(written["text"], {**broken, **_made(written, sample)}))
         return Drafts(tuple(kept), rejected)
+
+    def words(self, sample: Sample) -> int:
+        """Words of the negatives, each as long as the positive."""
+        return self.count * len(words(sample.positive))
 
     def stand_in(self, step: int) -> Mapping[str, Any]:
         """An analysis of usual length: six requirements, three of them with two strategies."""
@@ -109,8 +115,8 @@ def analysis_of(answer: Mapping[str, Any]) -> dict[str, Any]:
     [('R1a', 'entity_shift')]
     """
     kept = []
-    for node in answer["requirements"]:
-        ways = [way for way in node["strategies"] if way["direction"].strip()][:_STRATEGIES]
+    for node in filter(None, answer["requirements"]):
+        ways = [way for way in filter(None, node["strategies"]) if way["direction"].strip()][:_STRATEGIES]
         if node["content"].strip() and (node["critical"] or ways):
             kept.append((node, ways))
     requirements = [
@@ -118,7 +124,7 @@ def analysis_of(answer: Mapping[str, Any]) -> dict[str, Any]:
             "id": f"R{number}",
             "facet": _named(node["facet"], FACETS),
             "content": node["content"].strip(),
-            "critical": bool(node["critical"]),
+            "critical": node["critical"],
             "strategies": [_numbered(f"R{number}", place, way) for place, way in enumerate(ways)],
         }
         for number, (node, ways) in enumerate(kept[:_REQUIREMENTS], start=1)
@@ -157,6 +163,8 @@ def _fallback(need: str) -> dict[str, Any]:
 def _broken(written: Mapping[str, Any], requirements: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Which requirement a negative breaks and by which strategy; None if not exactly one of the analysis."""
     named, strategy = _named_in(written["requirement"]), _named_in(written["strategy"])
+    if alone := _NUMBER.fullmatch(written["requirement"]):
+        named = {f"R{int(alone[1])}"}
     # A strategy belongs to one requirement.
     owners = {name.rstrip("abc") for name in named | strategy}
     requirement = next((each for each in requirements if {each["id"]} == owners), None)
@@ -172,17 +180,15 @@ def _broken(written: Mapping[str, Any], requirements: Sequence[Mapping[str, Any]
 def _named_in(text: str) -> set[str]:
     """Requirements (R1) and strategies (R1a) that a text names, however they are written.
 
-    >>> sorted(_named_in("r1, or R2b: another fox")), _named_in("(3)"), _named_in("the fox")
-    (['R1', 'R2b'], {'R3'}, set())
+    >>> sorted(_named_in("r1, or Requirement 02b: another fox")), _named_in("the fox")
+    (['R1', 'R2b'], set())
     """
-    if alone := _NUMBER.fullmatch(text):
-        return {f"R{alone[1]}"}
-    return {f"R{number}{way.lower()}" for number, way in _REFERENCE.findall(text)}
+    return {f"R{int(number)}{way.lower()}" for number, way in _REFERENCE.findall(text)}
 
 
 def _made(written: Mapping[str, Any], sample: Sample) -> dict[str, Any]:
     """How a negative was made, from which candidate, and why it is none of the answers."""
-    number = written["candidate"] or 0
+    number = written["candidate"]
     from_candidate = 1 <= number <= len(sample.candidates)
     told = written["source"].strip().lower().replace(" ", "_")
     made = told if told in _MADE else _MADE[not from_candidate]

@@ -15,15 +15,33 @@ _FOREIGN = 0.5
 _USED = 0.05
 # Short queries are topics, which a good negative names.
 _SAYING = 4
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, and what turns the direction of a text or has no width; joiners are part of words.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffd]"
+)
+# What models write where they have nothing to say.
+_NOTHING = frozenset(
+    ("none", "null", "nil", "n/a", "na", "string", "text", "document", "query", "no query", "empty")
+)
+_ORDERED = r"(?:hard[- ]negative|negative|document|passage|text|example)"
 _META = re.compile(
-    r"hard[- ]negative"
-    r"|\A\W*(?:sure|certainly|of course)[,!.:]"
-    r"|\A\W*here (?:is|are) (?:an?|the|your|\w+) (?:\w+ )?(?:documents?|passages?|negatives?|texts?)\b"
+    r"\A\W*(?:sure|certainly|of course)[,!.:]"
+    rf"|\A\W*here(?: is|'s|’s| are) (?:an?|the|your|\w+) (?:\w+ )?{_ORDERED}s?\b"
+    r"|\A\W*(?:hard[- ]negative|negative|document)(?: document)? ?#?\d*\W*:"
+    r"|\A\W*(?:i['’]m sorry|i am sorry|i apologi[sz]e|unfortunately, i)\b"
+    r"|\A\W*i (?:can['’]t|cannot|am unable|am not able|won['’]t)\b"
     r"|\bas an ai\b|\bas a language model\b"
-    r"|\bthis (?:document|passage|text) (?:does not|doesn['’]t) answer\b",
+    r"|\bthis (?:document|passage|text) (?:does not|doesn['’]t) (?:answer|address)\b",
     re.IGNORECASE,
 )
+_HARD = re.compile(r"\bhard[- ]negatives?\b", re.IGNORECASE)
+_PASSAGE = re.compile(
+    r"\bthis (?:passage|document|text|article|study|paper|excerpt|abstract)\b"
+    r"|\bthe (?:above|given|provided|following) (?:passage|document|text|article|study|paper|abstract)\b"
+    r"|\bthe (?:passage|excerpt)\b|\baccording to the (?:document|text|article|abstract)\b",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"\A\W*(?:search )?(?:query|question)[\s*]*:[\s*]*", re.IGNORECASE)
 
 
 def cleaned(text: str) -> str:
@@ -59,13 +77,42 @@ def foreign(text: str, query: str, positive: str) -> bool:
     return bool(used) and strange > _FOREIGN * written.total()
 
 
-def speaks_of_itself(text: str) -> bool:
-    """Whether a text speaks to who ordered it.
+def says_nothing(text: str) -> bool:
+    """Whether a text has no word, or stands for none.
+
+    >>> [says_nothing(text) for text in ("...", "N/A.", "None of it.")]
+    [True, True, False]
+    """
+    return not words(text) or text.lower().strip(" .\"'()[]<>*") in _NOTHING
+
+
+def speaks_of_itself(text: str, beside: str = "") -> bool:
+    """Whether a text speaks to who ordered it; of hard negatives may speak what is `beside` texts about them.
 
     >>> speaks_of_itself("Here is a document about foxes:"), speaks_of_itself("Here is the fox again.")
     (True, False)
     """
+    if _HARD.search(text) and not _HARD.search(beside):
+        return True
     return _META.search(text) is not None
+
+
+def speaks_of_passage(query: str) -> bool:
+    """Whether a query speaks of the passage that it was written for, which who asks has not seen.
+
+    >>> speaks_of_passage("What does this study find?"), speaks_of_passage("what did the study of foxes find")
+    (True, False)
+    """
+    return _PASSAGE.search(query) is not None
+
+
+def query_of(text: str) -> str:
+    r"""The query in what a model wrote, on one line.
+
+    >>> query_of("Query:  why are\nfoxes red")
+    'why are foxes red'
+    """
+    return " ".join(_LABEL.sub("", cleaned(text)).split())
 
 
 def _plain(text: str) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from eci.errors import EciError
 from eci.generating.candidates import same_as_known
-from eci.generating.checks import cleaned, contains, foreign, speaks_of_itself
+from eci.generating.checks import cleaned, contains, foreign, says_nothing, speaks_of_itself
 from eci.generating.samples import Sample
 from eci.generating.steps import Draft
 from eci.lexical import words
@@ -23,6 +23,9 @@ from eci.ragged import Ragged
 from eci.task import EMPTY, Ranking, Reranker, RetrievalTask, Written, text_digests
 from eci.types import Integers
 
+# So many times as long as the positive, or as so many words, is no document of its kind.
+_LONGER, _LEAST = 4, 50
+LONG = "too long"
 SHORT, CONTAINS, FOREIGN, META = "too short", "contains the query", "another script", "speaks of itself"
 NEAR_COPY, COPY, ABOVE = "near copy of a positive", "near copy of a candidate", "scores as high as a positive"
 
@@ -139,6 +142,8 @@ class Inspector:
         for each, digest, is_known in zip(negatives, digests.values.tolist(), known.tolist(), strict=True):
             if digest == EMPTY:
                 self.rejected["empty"] += 1
+            elif says_nothing(each.text):
+                self.rejected["says nothing"] += 1
             elif is_known:
                 self.rejected["known to answer the query"] += 1
             elif digest == asked[each.row]:
@@ -201,6 +206,7 @@ def _of_text(negative: Negative, min_words: int) -> list[str]:
         SHORT: len(words(text)) < min_words,
         CONTAINS: contains(text, sample.query),
         FOREIGN: foreign(text, sample.query, sample.positive),
-        META: speaks_of_itself(text),
+        META: speaks_of_itself(text, f"{sample.query} {sample.positive}"),
+        LONG: len(words(text)) > _LONGER * max(_LEAST, len(words(sample.positive))),
     }
     return [flag for flag, there in found.items() if there]

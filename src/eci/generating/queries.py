@@ -27,12 +27,18 @@ from eci.datasets.collection import Collection, beside, refuse_rows
 from eci.datasets.columns import dumped
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
-from eci.datasets.side_files import refuse_breaks
 from eci.errors import DataError, EciError
 from eci.examples import ROWS
 from eci.generating.asking import ask_all
-from eci.generating.checks import cleaned, contains, speaks_of_itself
+from eci.generating.checks import (
+    contains,
+    query_of,
+    says_nothing,
+    speaks_of_itself,
+    speaks_of_passage,
+)
 from eci.generating.query_only import PassageQuery
+from eci.generating.result import not_answered
 from eci.generating.samples import Sample, printable
 from eci.generating.steps import Generator, Paid, expected, found, opened
 from eci.lexical import words
@@ -42,7 +48,6 @@ from eci.task import EMPTY, Corpus, Ranking, RetrievalTask, numbers_of, text_dig
 from eci.types import Progress, silent
 
 _BATCH = 1024
-_TOLD = 5
 # Words of a query; a text of more is a document.
 _LONGEST = 64
 
@@ -87,7 +92,7 @@ class Passages:
         place = int(self.places[number])
         (text,) = self.corpus.shown(np.array([place]))
         name = self.corpus.ids[place].as_py()
-        return Sample(number, printable(name or text[:60]), "", text, name)
+        return Sample(number, printable(name or text[:60]), "", text, name, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,7 @@ class Queries:
             f"{count(len(self.task.corpus), 'document')}"
         ]
         lines += [f"  left out: {number:,} × {reason}" for reason, number in self.rejected.items()]
-        shown = self.unanswered[:_TOLD]
-        lines += [f"  no answer for passage {each['passage']}: {each['reason']}" for each in shown]
-        if rest := len(self.unanswered) - len(shown):
-            lines.append(f"  no answer for {rest:,} more, which the summary lists")
+        lines += not_answered(self.unanswered, "passage")
         return "\n".join([*lines, *(f"· {note}" for note in self.notes)])
 
 
@@ -151,9 +153,7 @@ def read_corpus(path: str | Path) -> tuple[Corpus, Path]:
     Raises
     ------
     DataError
-        It has no documents, two of one id, or training rows.
-    OutputError
-        An id cannot stand in qrels.
+        It has no documents, two of one id, ids that qrels cannot hold, or training rows.
     """
     chosen = beside(Path(path), "corpus") or Path(path)
     refuse_rows(chosen)
@@ -163,10 +163,11 @@ def read_corpus(path: str | Path) -> tuple[Corpus, Path]:
     corpus = Corpus(*(column.filter(kept) for column in (held.ids, held.titles, held.texts)))
     if not len(corpus):
         raise DataError(f"{chosen}: has no documents. Give a corpus with an id and a text in each line.")
-    refuse_breaks(corpus.ids)
-    if pc.any(pc.equal(corpus.ids, "")).as_py():
+    bad = corpus.ids.filter(pc.match_substring_regex(corpus.ids, r"[\t\r\n]|\A\z"))
+    if len(bad):
         raise DataError(
-            f"{chosen}: a document has the empty text for an id, which qrels cannot hold. Name it."
+            f"{chosen}: the id {bad[0].as_py()!r} is empty, or holds a tab or a line break: qrels cannot "
+            "hold it. Give that document another."
         )
     return corpus, chosen
 
@@ -203,7 +204,7 @@ def write_queries(passages: Passages, asker: ChatAsker, *, progress: Progress = 
             continue
         (draft,) = generator.drafts(sample, known.answers).texts
         record = {"generator": generator.name, **_told(generator), "model": asker.settings.model}
-        texts.append(" ".join(cleaned(draft.text).split()))
+        texts.append(query_of(draft.text))
         kept.append(
             (
                 int(passages.places[sample.number]),
@@ -302,7 +303,7 @@ def _usable(corpus: Corpus, texts: Sequence[str], places: Sequence[int], rejecte
     seen: set[int] = set()
     kept = []
     for at, (digest, *own) in enumerate(zip(digests, *passages, strict=True)):
-        if digest == EMPTY:
+        if digest == EMPTY or says_nothing(texts[at]):
             rejected["the model found nothing to ask"] += 1
         elif digest in own:
             rejected["the passage itself"] += 1
@@ -318,12 +319,10 @@ def _usable(corpus: Corpus, texts: Sequence[str], places: Sequence[int], rejecte
 
 def _unfit(query: str, passage: str) -> str | None:
     """Why a text is no query for a passage, if it is none."""
-    if not (number := len(words(query))):
-        return "no word in it"
-    if number > _LONGEST:
+    if len(words(query)) > _LONGEST:
         return f"more than {_LONGEST} words"
-    if speaks_of_itself(query):
-        return "speaks of itself"
+    if speaks_of_itself(query, passage) or speaks_of_passage(query):
+        return "speaks of itself or of the passage"
     return "copied from the passage" if contains(passage, query) else None
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from eci.chat.messages import ChatRequest
-from eci.generating.attribute import listed, refuse_count
 from eci.generating.samples import Sample
-from eci.generating.steps import Answers, Draft, Drafts, request
+from eci.generating.steps import Answers, Draft, Drafts, listed, refuse_count, request
+from eci.lexical import words
 from eci.miners.prompts import PASSAGE_QUERY, QUERY_ONLY, QUERY_POSITIVE, Prompt
 
 # A query of usual length, where none is there yet.
@@ -59,6 +59,10 @@ class QueryOnly:
         """The negatives."""
         return listed(answers[-1], {"of": sample.positive_id} if self.with_positive else {})
 
+    def words(self, sample: Sample) -> int:
+        """Words of the negatives, each as long as the positive."""
+        return self.count * len(words(sample.positive))
+
     def stand_in(self, step: int) -> Mapping[str, Any]:  # noqa: ARG002
         """Of the one call, after which there is none."""
         return {"definition": "", "negatives": []}
@@ -81,7 +85,11 @@ class PassageQuery:
 
     def drafts(self, sample: Sample, answers: Answers) -> Drafts:  # noqa: ARG002
         """The query."""
-        return Drafts((Draft(answers[-1]["query"]),))
+        return Drafts((Draft(answers[-1]["query"] or ""),))
+
+    def words(self, sample: Sample) -> int:  # noqa: ARG002
+        """Of a query of usual length."""
+        return len(_QUERY.split())
 
     def stand_in(self, step: int) -> Mapping[str, Any]:  # noqa: ARG002
         """A query of usual length."""

@@ -71,16 +71,17 @@ class GenerateResult:
         lines += [f"  left out: {number:,} × {reason}" for reason, number in self.rejected.items()]
         lines += [f"  marked: {number:,} × {reason}" for reason, number in self.flagged.items()]
         if self.fewer:
-            lines.append(f"  {self.fewer:,} of {count(self.samples, 'sample')} gave fewer than {asked}")
+            lines.append(f"  {self.fewer:,} of {self.answered:,} answered gave fewer than {asked}")
         if self.cut:
             lines.append(f"  {count(self.cut, 'negative')} beyond that cut off")
         if self.lengths.get(0):
             lines.append(f"  {self.lengths[0]:,} of {count(self.queries, 'query')} are left with none")
-        lines += _told(self.unanswered)
+        lines += not_answered(self.unanswered, "query")
         return "\n".join([*lines, *(f"· {note}" for note in self.notes)])
 
 
-def _told(unanswered: list[dict[str, Any]]) -> list[str]:
-    lines = [f"  no answer for query {each['query']}: {each['reason']}" for each in unanswered[:_TOLD]]
+def not_answered(unanswered: list[dict[str, Any]], what: str) -> list[str]:
+    """The first of what has no answer, with reasons, and how many more there are."""
+    lines = [f"  no answer for {what} {each[what]}: {each['reason']}" for each in unanswered[:_TOLD]]
     rest = len(unanswered) - len(lines)
     return [*lines, *([f"  no answer for {rest:,} more, which the summary lists"] if rest else [])]

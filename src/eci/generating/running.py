@@ -26,9 +26,12 @@ from eci.generating.result import GenerateResult
 from eci.generating.samples import Samples
 from eci.generating.steps import Generator, expected, opened
 from eci.generating.writing import Assembly, Tally
-from eci.results import plain
+from eci.results import count, plain
 from eci.task import Reranker
 from eci.types import Progress, silent
+
+# Tokens of an English word, about.
+_TOKENS = 1.3
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,25 @@ def estimated(samples: Samples, generator: Generator, chat: ChatSettings, journa
     """
     with opened(journal) as known:
         return estimate(expected(generator, samples, known, chat), chat, journal)
+
+
+def crowded(samples: Samples, generator: Generator, max_tokens: int) -> str | None:
+    """A warning where answers may be cut off, and lost, for they are to be longer than they can be.
+
+    Parameters
+    ----------
+    samples : Samples
+    generator : Generator
+    max_tokens : int
+        Of an answer.
+    """
+    many = sum(generator.words(sample) * _TOKENS > max_tokens for sample in samples)
+    if not many:
+        return None
+    return (
+        f"{many:,} of {count(len(samples), 'sample')} ask for more than {max_tokens:,} tokens hold: such "
+        "answers are paid for, cut off and lost. Ask for fewer negatives (-k), or give a larger --max-tokens."
+    )
 
 
 def _nothing(label: str, tally: Tally, asker: ChatAsker) -> DataError:

@@ -31,6 +31,8 @@ class Sample:
     positive_id : str, optional
     drawn : int
         A number below 2⁶⁴ that the seed, the query and the positive decide, and nothing else.
+    seed : int
+        Another one makes another call of the same prompt.
     candidates : tuple of Candidate
         Documents of the corpus that may be rewritten.
     """
@@ -41,6 +43,7 @@ class Sample:
     positive: str
     positive_id: str | None
     drawn: int = 0
+    seed: int = 0
     candidates: tuple[Candidate, ...] = ()
 
 
@@ -101,7 +104,7 @@ class Samples:
         key = "\0".join((str(self.seed), task.query_ids[row].as_py() or query, named or positive))
         drawn = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
         found = self.candidates.of(row) if self.candidates is not None else ()
-        return Sample(number, printable(task.name_of(row)), query, positive, named, drawn, found)
+        return Sample(number, printable(task.name_of(row)), query, positive, named, drawn, self.seed, found)
 
     def of(self, query: int) -> list[Sample]:
         """The samples of a query."""

@@ -12,7 +12,9 @@ from typing import Any, Protocol, TypeAlias
 from eci.chat.entries import Entry, digest_of
 from eci.chat.journal import Journal
 from eci.chat.messages import ChatRequest
+from eci.chat.messages import material as as_json
 from eci.chat.settings import ChatSettings
+from eci.errors import EciError
 from eci.generating.samples import Sample
 from eci.miners.prompts import Prompt
 
@@ -50,6 +52,9 @@ class Drafts:
     rejected: Counter[str] = field(default_factory=Counter)
 
 
+NO_FORM = "of another form than asked for"
+
+
 class Generator(Protocol):
     """A way to write negatives: by one call for a sample, or by several that build on each other."""
 
@@ -75,16 +80,32 @@ class Generator(Protocol):
         """The negatives in the answers to all calls."""
         ...
 
+    def words(self, sample: Sample, /) -> int:
+        """Words of the negatives in an answer of the length that is asked for, or of the positive's."""
+        ...
+
     def stand_in(self, step: int, /) -> Mapping[str, Any]:
         """An answer of usual length to a call, to estimate those after it."""
         ...
 
 
+def listed(answer: Mapping[str, Any], record: Mapping[str, Any]) -> Drafts:
+    """The drafts of a list of texts."""
+    drafts = tuple(Draft(text, record) for text in answer["negatives"] if text is not None)
+    return Drafts(drafts, +Counter({NO_FORM: len(answer["negatives"]) - len(drafts)}))
+
+
+def refuse_count(count: int) -> None:
+    """Raise an `EciError` unless so many negatives can be asked for."""
+    if not 1 <= count <= 20:
+        raise EciError(f"From 1 to 20 negatives are asked for in one call, got {count}.")
+
+
 def request(key: str, sample: Sample, prompt: Prompt, material: Mapping[str, Any]) -> ChatRequest:
     """A call for a sample; `number_of` finds the sample again."""
-    return ChatRequest(
-        f"{sample.number}: {key} for {sample.name}", prompt.messages(material), prompt.schema, prompt.name
-    )
+    named = f"{sample.number}: {key} for {sample.name}"
+    messages = (("system", prompt.system), ("user", as_json(material)))
+    return ChatRequest(named, messages, prompt.schema, prompt.name, sample.seed)
 
 
 def number_of(asked: ChatRequest) -> int:

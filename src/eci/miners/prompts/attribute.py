@@ -6,7 +6,7 @@ the positive as an example, domain, education level and length, reasoning before
 
 from __future__ import annotations
 
-from eci.miners.prompts.form import MATERIAL, Prompt, form, texts
+from eci.miners.prompts.form import ASIDE, MATERIAL, Prompt, form, texts
 
 # Fields that a collection of any kind may be read from; a collection of one field has a list of its own.
 DOMAINS = (
@@ -60,12 +60,14 @@ Write "count" hard negatives for the query. Take the positive as an example of w
 Each of them
 - looks at the matter as an expert of the domain does, and is written for readers of that education level;
 - has about the length that is asked for;
+- is plausible, and right in what it says: a wrong answer to the query is no hard negative;
 - stands alone, as a document of a collection does, in the language of the positive;
-- differs from the positive and from the others in what it says, not in a few words alone;
+- differs from the positive and from the others in what it says and in what kind of source it could be from,
+  not in a few words alone;
 - says nothing about these orders, about queries, or about being a negative.
 
 Think first, in "reasoning": in a few sentences, what the query needs, how the positive gives it, and what
 each of your documents will be about so that it comes near and does not give it. Then write the documents, in
 "negatives".""",
-    form(reasoning={"type": "string"}, negatives=texts()),
+    form(reasoning=ASIDE, negatives=texts()),
 )

@@ -6,7 +6,7 @@ to break them; then negatives, each of which breaks one, preferably made of a do
 
 from __future__ import annotations
 
-from eci.miners.prompts.form import MATERIAL, Prompt, form
+from eci.miners.prompts.form import ASIDE, MATERIAL, Prompt, form, items
 
 FACETS = (
     "information_need",
@@ -27,8 +27,6 @@ STRATEGIES = (
     "upstream_downstream",
     "other",
 )
-# A string, not an enumeration: a paid answer is not thrown away for a name that is written otherwise.
-_TEXT = {"type": "string"}
 
 _RELEVANCE = """\
 A document answers the query if whoever asks it finds in it what is needed. A document that tries to answer
@@ -66,23 +64,21 @@ Types of strategies:
 - upstream_downstream: what comes before or follows from what is asked, such as its causes or its effects;
 - other.""",
     form(
-        core_need=_TEXT,
-        how_positive_answers=_TEXT,
-        answer_boundary=_TEXT,
-        requirements={
-            "type": "array",
-            "items": form(
-                id=_TEXT,
-                facet=_TEXT,
-                content=_TEXT,
-                # Endpoints without structured outputs write null for "none" and "no".
-                critical={"type": ["boolean", "null"]},
+        core_need=ASIDE,
+        how_positive_answers=ASIDE,
+        answer_boundary=ASIDE,
+        requirements=items(
+            form(
+                id=ASIDE,
+                facet=ASIDE,
+                content={"type": "string"},
+                critical={"type": "boolean", "default": False},
                 strategies={
-                    "type": "array",
-                    "items": form(id=_TEXT, type=_TEXT, direction=_TEXT, why_not_answer=_TEXT),
+                    **items(form(id=ASIDE, type=ASIDE, direction={"type": "string"}, why_not_answer=ASIDE)),
+                    "default": [],
                 },
-            ),
-        },
+            )
+        ),
     ),
 )
 
@@ -113,16 +109,15 @@ Of each, in "negatives": "requirement" and "strategy" (their ids; "strategy" is 
 none), "source" (rewritten_candidate or generated_from_scratch), "candidate" (its number, or 0), "text" (the
 document), and "explanation" (why it does not answer the query).""",
     form(
-        negatives={
-            "type": "array",
-            "items": form(
-                requirement=_TEXT,
-                strategy=_TEXT,
-                source=_TEXT,
-                candidate={"type": ["integer", "null"]},
-                text=_TEXT,
-                explanation=_TEXT,
-            ),
-        }
+        negatives=items(
+            form(
+                requirement=ASIDE,
+                strategy=ASIDE,
+                source=ASIDE,
+                candidate={"type": "integer", "default": 0},
+                text={"type": "string"},
+                explanation=ASIDE,
+            )
+        )
     ),
 )

@@ -7,7 +7,7 @@ positive.
 
 from __future__ import annotations
 
-from eci.miners.prompts.form import MATERIAL, Prompt, form, texts
+from eci.miners.prompts.form import ASIDE, MATERIAL, Prompt, form, texts
 
 _ASKED = f"""You write training material for search engines.
 
@@ -20,7 +20,7 @@ your own. Then write "count" hard negatives for the query, in "negatives". Each 
 search engine could easily take for an answer to the query, and that does not answer it. It stands alone, as a
 document of a collection does, is written in the language of the query, differs from the others in what it
 says, and says nothing about these orders, about queries, or about being a negative."""
-_ANSWER = form(definition={"type": "string"}, negatives=texts())
+_ANSWER = form(definition=ASIDE, negatives=texts())
 
 QUERY_ONLY = Prompt("query-only/1", _ASKED.format(shown=""), _ANSWER)
 QUERY_POSITIVE = Prompt(
@@ -37,5 +37,5 @@ Write, in "query", what somebody could type who has never seen the passage and w
 one thing that the passage tells, can be understood without the passage, is written in its language, and does
 not copy its sentences. If the passage answers nothing that anybody would search for, "query" is the empty
 string.""",
-    form(query={"type": "string"}),
+    form(query={"type": ["string", "null"]}),
 )
