@@ -53,6 +53,7 @@ bench: demo  ## long: every benchmark, results under benchmarks/results
 	$(BIN)/python benchmarks/effects.py demo
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/mine.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/selecting.py
 	for part in throughput dependent memory; do $(BIN)/python benchmarks/chat.py $$part; done
 	$(BIN)/python benchmarks/audit.py speed --queries 20000 -k 50 --documents 250000

@@ -25,7 +25,8 @@ def test_help_loads_nothing_heavy():
         "import sys\nfrom eci import cli\n"
         "for arguments in (['--help'], ['score', '--help'], ['ablate', '--help'], ['convert', '--help'], ['demo', '--help'], ['cache', '--help'],"
         " ['mine', '--help'], ['mine', 'bm25', '--help'], ['filter', '--help'], ['audit', '--help'], ['mix', '--help'], ['select', '--help'],"
-        " ['probe', '--help'], ['train', '--help'], ['evaluate', '--help'], ['validate', '--help']):\n"
+        " ['probe', '--help'], ['train', '--help'], ['evaluate', '--help'], ['validate', '--help'], ['report', '--help'], ['generate', '--help'],"
+        " ['generate', 'causal', '--help']):\n"
         "    cli.main.main(arguments, standalone_mode=False)\n"
     )
     assert not loaded_by(code).intersection(HEAVY)

@@ -21,6 +21,7 @@ _COMMANDS = (
     "mix",
     "select",
     "score",
+    "report",
     "ablate",
     "probe",
     "train",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,6 +58,13 @@ if TYPE_CHECKING:
 )
 @loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PAGE.html",
+    help="Write a page for who decides, and its rows beside it as PAGE.rows.parquet.",
+)
 @result_option
 def score(
     *,
@@ -65,6 +75,7 @@ def score(
     loading: ModelOptions,
     cache: bool,
     as_json: bool,
+    page: Path | None,
     output: Path | None,
     **options: Any,
 ) -> None:
@@ -79,26 +90,62 @@ def score(
       eci score bm25.jsonl dense.jsonl --until decided
       eci score bm25.jsonl dense.jsonl --fixed-n 3 --encoder all-MiniLM-L6-v2 --encoder intfloat/e5-base-v2
       eci score scifact/ bm25.trec dense.trec --encoder intfloat/e5-base-v2 -o result.json
+      eci score bm25.jsonl dense.jsonl --report report.html
     """  # noqa: D301
     from eci import api
     from eci.cli.describe import describe, describe_comparison
     from eci.results import ScoreResult
 
     settings = _settings(scoring, options)
-    given: dict[str, Any] = {"settings": settings, "reading": reading, "loading": loading, "cache": cache}
-    with working(output) as (progress, keep):
-        found: ScoreResult | Comparison
-        if len(encoders) == 1:
-            found = api.score(list(files), encoders[0], progress=progress, **given)
+    if page is not None:
+        _refuse_page(page, output, files)
+    with _vectors(cache, page) as kept:
+        given: dict[str, Any] = {"settings": settings, "reading": reading, "loading": loading, "cache": kept}
+        with working(output) as (progress, keep):
+            found: ScoreResult | Comparison
+            if len(encoders) == 1:
+                found = api.score(list(files), encoders[0], progress=progress, **given)
+            else:
+                found = api.compare(list(files), encoders, progress=progress, **given)
+            for result in (found,) if isinstance(found, ScoreResult) else found.results:
+                result.settings["command"] = command_line()
+            keep(found)
+        if as_json:
+            click.echo(found.to_json())
         else:
-            found = api.compare(list(files), encoders, progress=progress, **given)
-        for result in (found,) if isinstance(found, ScoreResult) else found.results:
-            result.settings["command"] = command_line()
-        keep(found)
-    if as_json:
-        click.echo(found.to_json())
-    else:
-        click.echo(describe(found) if isinstance(found, ScoreResult) else describe_comparison(found))
+            click.echo(describe(found) if isinstance(found, ScoreResult) else describe_comparison(found))
+        if page is not None:
+            from eci.cli.progress import StderrProgress
+            from eci.report.writing import Behind, write
+
+            with StderrProgress() as progress:
+                made = write(found, page, Behind(list(files), encoders[0], reading, loading, kept), progress)
+            click.echo(f"Page: {made[0]}; its rows: {made[1]}", err=True)
+
+
+def _refuse_page(page: Path, output: Path | None, files: tuple[str, ...]) -> None:
+    """What would stop the page is told before the work, not after it."""
+    from eci.atomic import refuse_places, require_folder
+    from eci.report.render import require
+    from eci.report.writing import rows_beside
+
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--report takes a name that ends in .html, got {page}.")
+    require()
+    require_folder(page)
+    # A name on the hub is no file.
+    read = [path for path in map(Path, files) if path.exists()]
+    refuse_places([*([output] if output else []), page, rows_beside(page)], read)
+
+
+@contextmanager
+def _vectors(cache: bool, page: Path | None) -> Iterator[bool | Path]:
+    """Where vectors are kept: without a cache, as long as the rows of a page need them."""
+    if cache or page is None:
+        yield cache
+        return
+    with TemporaryDirectory(prefix="eci-cache-") as folder:
+        yield Path(folder)
 
 
 def _settings(scoring: dict[str, Any], options: dict[str, Any]) -> Settings:

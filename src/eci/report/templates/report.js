@@ -1,0 +1,365 @@
+"use strict";
+(() => {
+  const page = JSON.parse(document.getElementById("data").textContent);
+
+  // An element with attributes and children; children that are strings become text, never markup.
+  function make(name, attributes, ...children) {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes || {})) {
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+      else if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null));
+    return element;
+  }
+
+  const options = (pairs) => pairs.map(([value, text]) => make("option", { value }, text));
+
+  // ---- tables: a button in each head sorts; long ones have a filter
+
+  function sortable(table) {
+    const body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells];
+    const original = [...body.rows];
+    const key = (row, place) => {
+      const cell = row.cells[place];
+      return "v" in cell.dataset ? cell.dataset.v : cell.textContent.trim();
+    };
+    heads.forEach((head, place) => {
+      const label = head.textContent.trim();
+      const numeric = !["text", "light"].includes(head.className);
+      const button = make("button", { type: "button", "aria-label": `Sort by ${label || "rank"}` }, ...head.childNodes);
+      button.addEventListener("click", () => {
+        const next = { none: numeric && label ? "descending" : "ascending", ascending: "descending", descending: "ascending" };
+        const direction = next[head.getAttribute("aria-sort") || "none"];
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", direction);
+        const sign = direction === "ascending" ? 1 : -1;
+        const rows = original.map((row) => [key(row, place), row]);
+        rows.sort(([a], [b]) => {
+          if (a === "" || b === "") return (a === "") - (b === "");
+          return sign * (numeric ? Number(a) - Number(b) : a.localeCompare(b));
+        });
+        body.append(...rows.map(([, row]) => row));
+      });
+      head.replaceChildren(button);
+    });
+    if (original.length > (table.closest(".ranking") ? 25 : 12)) {
+      const input = make("input", { type: "search", placeholder: "Filter rows" });
+      const words = original.map((row) => row.textContent.toLowerCase());
+      input.addEventListener("input", () => {
+        const wanted = input.value.trim().toLowerCase();
+        original.forEach((row, place) => { row.hidden = !words[place].includes(wanted); });
+      });
+      const box = table.closest(".scroll");
+      box.before(make("label", { class: "filter" }, make("span", {}, "Filter "), input));
+    }
+  }
+
+  // ---- figures: drawn when in sight, or when there is nothing else to do
+
+  const views = new Map();
+
+  // Legends in as many columns as there is room for.
+  function folded(part, columns) {
+    if (!part || typeof part !== "object") return;
+    if (part.legend && part.legend.columns) part.legend.columns = Math.min(part.legend.columns, columns);
+    Object.values(part).forEach((child) => folded(child, columns));
+  }
+
+  function fitted(spec, width) {
+    const fit = structuredClone(spec);
+    (fit.layer || [fit]).forEach((layer) => folded(layer.encoding, Math.max(1, Math.floor((width - 50) / 185))));
+    if (fit.facet && fit.spec) {
+      // Axis labels of the first panel take their share.
+      const labels = fit.spec.layer ? 180 : 10;
+      const least = fit.spec.layer ? 115 : 190;
+      fit.columns = Math.max(1, Math.min(fit.columns, Math.floor((width - labels) / least)));
+      fit.spec.width = Math.max(90, Math.floor((width - labels) / fit.columns - 24));
+    } else {
+      fit.autosize = { type: "fit-x", contains: "padding" };
+      fit.width = Math.min(spec.width + 140, width);
+    }
+    return fit;
+  }
+
+  async function draw(figure) {
+    const key = figure.dataset.key;
+    const box = figure.querySelector(".drawing");
+    const width = box.clientWidth;
+    figure.dataset.width = width;
+    const spec = fitted(page.figures[key], width);
+    views.get(key)?.finalize();
+    const bind = figure.querySelector(".bind") || make("div", { class: "bind" });
+    bind.replaceChildren();
+    const result = await vegaEmbed(box, spec, { actions: false, renderer: "svg", bind, tooltip: { theme: "custom" } });
+    views.set(key, result);
+    const controls = figure.querySelector(".controls");
+    if (!bind.isConnected) controls.prepend(bind);
+    if (!controls.querySelector(".export")) {
+      for (const kind of ["svg", "png"]) {
+        const label = `Save ${figure.querySelector("h3").textContent} as ${kind.toUpperCase()}`;
+        controls.append(make("button", { type: "button", class: "export", "aria-label": label, onclick: () => save(key, kind) }, kind.toUpperCase()));
+      }
+    }
+    if (key === "pair" && page.explorer) {
+      result.view.addEventListener("click", (_, item) => { if (item && item.datum && "query" in item.datum) explore.show(item.datum.query); });
+    }
+    figure.dataset.drawn = "yes";
+  }
+
+  async function save(key, kind) {
+    const spec = JSON.parse(JSON.stringify(page.figures[key]).replaceAll("currentColor", "#1c1f24"));
+    spec.background = "white";
+    const { view } = await vegaEmbed(make("div"), spec, { actions: false, renderer: "svg" });
+    const address = await view.toImageURL(kind, 2);
+    make("a", { href: address, download: `${key}.${kind}` }).click();
+    view.finalize();
+  }
+
+  function figures() {
+    const waiting = [...document.querySelectorAll("figure.chart")];
+    let line = Promise.resolve();
+    const enqueue = (figure) => {
+      const place = waiting.indexOf(figure);
+      if (place < 0) return;
+      waiting.splice(place, 1);
+      line = line.then(() => draw(figure)).catch((error) => {
+        figure.querySelector(".drawing").textContent = `This figure cannot be drawn here (${error.message}); its table is below.`;
+        throw error;
+      });
+    };
+    const seen = new IntersectionObserver((entries) => {
+      entries.filter((entry) => entry.isIntersecting).forEach((entry) => enqueue(entry.target));
+    }, { rootMargin: "300px" });
+    waiting.forEach((figure) => seen.observe(figure));
+    const idle = window.requestIdleCallback || ((work) => setTimeout(work, 60));
+    const next = () => {
+      if (!waiting.length) return;
+      enqueue(waiting[0]);
+      line.then(() => idle(next));
+    };
+    idle(next);
+    let timer = 0;
+    new ResizeObserver(() => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        for (const figure of document.querySelectorAll("figure.chart[data-drawn]")) {
+          const width = figure.querySelector(".drawing").clientWidth;
+          if (width && Math.abs(width - Number(figure.dataset.width)) > 8) line = line.then(() => draw(figure));
+        }
+      }, 150);
+    }).observe(document.querySelector("main"));
+  }
+
+  // ---- two sources, query by query
+
+  function pairs() {
+    const figure = document.getElementById("figure-pair");
+    const data = page.explorer;
+    if (!figure || !data) return;
+    const kinds = [["hardest", "hardest negative"], ["signal", "mean of the negatives"], ["margin", "margin"]];
+    const named = data.sources.map((source, place) => [place, source]);
+    const select = (label, pairs_, chosen) => {
+      const box = make("select", {}, ...options(pairs_));
+      box.value = chosen;
+      box.addEventListener("change", update);
+      figure.querySelector(".controls").append(make("label", {}, `${label} `, box));
+      return box;
+    };
+    const kind = select("Show", kinds, "hardest");
+    const across = select("across", named, 0);
+    const upwards = select("upwards", named, Math.min(1, named.length - 1));
+    function column(source) {
+      const { best, hardest, signal } = data.figures;
+      if (kind.value === "signal") return signal[source];
+      if (kind.value === "hardest") return hardest[source];
+      return hardest[source].map((value, query) => (value === null ? null : Math.max(0, best[query] - value)));
+    }
+    function update() {
+      const x = column(Number(across.value));
+      const y = column(Number(upwards.value));
+      const values = [];
+      x.forEach((value, query) => {
+        if (value !== null && y[query] !== null) values.push({ x: value / 1000, y: y[query] / 1000, query });
+      });
+      const spec = page.figures.pair;
+      const told = kinds.find(([name]) => name === kind.value)[1];
+      const [points, diagonal] = spec.layer;
+      points.data = { values };
+      points.encoding.x.title = `${data.sources[across.value]}: ${told}`;
+      points.encoding.y.title = `${data.sources[upwards.value]}: ${told}`;
+      const low = Math.max(...["x", "y"].map((axis) => values.reduce((least, point) => Math.min(least, point[axis]), Infinity)));
+      const high = Math.min(...["x", "y"].map((axis) => values.reduce((most, point) => Math.max(most, point[axis]), -Infinity)));
+      diagonal.data = { values: low < high ? [{ x: low, y: low }, { x: high, y: high }] : [] };
+      spec.description = `A point a query: ${points.encoding.x.title} to the right, ${points.encoding.y.title} upwards; ${values.length} queries.`;
+      if (figure.dataset.drawn) draw(figure);
+    }
+    update();
+  }
+
+  // ---- rows
+
+  const explore = { show() {} };
+
+  function explorer() {
+    const data = page.explorer;
+    if (!data) return;
+    const box = document.getElementById("explorer");
+    const size = 10;
+    const lowered = data.documents.map((text) => (Array.isArray(text) ? text[0] : text).toLowerCase());
+    const plain = (text) => (Array.isArray(text) ? text[0] : text);
+    const asked = data.queries.map(([label, query]) => `${plain(label)}\n${plain(query)}`.toLowerCase());
+    let found = [];
+    let start = 0;
+    let wanted = "";
+
+    const thousands = (number) => number.toLocaleString("en");
+    document.getElementById("rows-lead").textContent =
+      `${thousands(data.told)} of ${thousands(data.total)} queries, drawn at random, each with the hardest ` +
+      `${data.negatives === 1 ? "negative" : `${data.negatives} negatives`} of every source and the first ` +
+      `${thousands(data.characters)} characters of a text. ` +
+      (data.held > data.told ? `Of ${thousands(data.held - data.told)} more the page holds figures without texts. ` : "") +
+      "Everything is in the Parquet file that belongs to this page.";
+
+    const search = make("input", { type: "search", id: "search", placeholder: "Words of a query or document" });
+    const source = make("select", { id: "of-source" }, ...options([["", "any source"], ...data.sources.map((name, place) => [place, name])]));
+    const flag = make("select", { id: "flag" }, ...options([["", "any or none"], ...data.flags.map(([name], place) => [1 << place, name.replaceAll("_", " ")])]));
+    const order = make("select", { id: "order" }, ...options([["drawn", "as drawn"], ["hard", "hardest negative first"], ["easy", "easiest first"]]));
+    const status = make("span", { role: "status", id: "status" });
+    const list = make("div", { id: "list" });
+    const chosen = new Set(data.sources.keys());
+    if (data.sources.length > 4) [...chosen].slice(4).forEach((place) => chosen.delete(place));
+    const boxes = data.sources.map((name, place) => {
+      const input = make("input", { type: "checkbox", checked: chosen.has(place) });
+      input.addEventListener("change", () => { if (input.checked) chosen.add(place); else chosen.delete(place); render(); });
+      return make("label", {}, input, make("bdi", {}, name));
+    });
+    const step = (label, text, move) => make("button", { type: "button", "aria-label": label, onclick: () => { start = move(); render(); list.scrollIntoView({ block: "nearest" }); } }, text);
+    const last = () => Math.max(0, Math.floor((found.length - 1) / size) * size);
+    const steps = [
+      step("First page", "«", () => 0),
+      step("Previous page", "‹ Previous", () => Math.max(0, start - size)),
+      step("Next page", "Next ›", () => Math.min(last(), start + size)),
+      step("Last page", "»", last),
+    ];
+    const whole = make("input", { type: "checkbox", id: "whole" });
+    whole.addEventListener("change", () => list.classList.toggle("whole", whole.checked));
+    let timer = 0;
+    search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(select, 120); });
+    [source, flag, order].forEach((control) => control.addEventListener("change", select));
+
+    function select() {
+      wanted = search.value.trim().toLowerCase();
+      const hits = wanted ? lowered.map((text) => text.includes(wanted)) : null;
+      const bit = Number(flag.value) || 0;
+      const only = source.value === "" ? null : Number(source.value);
+      found = [];
+      data.queries.forEach((row, query) => {
+        const parts = only === null ? row[3] : [row[3][only]];
+        const there = parts.filter((part) => part);
+        if (!there.length && (only !== null || bit)) return;
+        if (bit && !there.some((part) => part[1] & bit)) return;
+        if (hits && !asked[query].includes(wanted) && !row[2].some(([document_]) => hits[document_]) &&
+            !there.some((part) => part[2].some(([document_]) => hits[document_]))) return;
+        found.push(query);
+      });
+      if (order.value !== "drawn") {
+        const { best, hardest } = data.figures;
+        const over = (query) => {
+          const known = (only === null ? hardest : [hardest[only]]).map((column) => column[query]).filter((value) => value !== null);
+          return known.length ? Math.max(...known) - best[query] : null;
+        };
+        const sign = order.value === "hard" ? -1 : 1;
+        const keyed = found.map((query) => [over(query), query]);
+        keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * (a - b)));
+        found = keyed.map(([, query]) => query);
+      }
+      start = 0;
+      render();
+    }
+
+    // Text with what is searched for marked, as nodes.
+    function marked(text) {
+      if (!wanted) return [text];
+      const low = text.toLowerCase();
+      // Lower case may have another length; then nothing is marked.
+      if (low.length !== text.length) return [text];
+      const nodes = [];
+      let from = 0;
+      for (let at = low.indexOf(wanted); at >= 0; at = low.indexOf(wanted, from)) {
+        nodes.push(text.slice(from, at), make("mark", {}, text.slice(at, at + wanted.length)));
+        from = at + wanted.length;
+      }
+      return [...nodes, text.slice(from)];
+    }
+
+    function told(text) {
+      const cut = Array.isArray(text);
+      return make("bdi", {}, ...marked(plain(text)), cut ? make("span", { class: "cut" }, ` … (${thousands(text[1])} characters)`) : null);
+    }
+
+    function documentOf([number, cosine, bits]) {
+      // The first flag says the second, too.
+      const flags = data.flags.filter((_, place) => bits & (1 << place) && !(place === 1 && bits & 1));
+      return make("p", { class: "doc" },
+        make("span", { class: "cosine", title: "cosine with the query" }, (cosine / 1000).toFixed(3)),
+        ...flags.map(([name, meaning]) => make("span", { class: "flag", title: meaning }, name.replaceAll("_", " "))),
+        told(data.documents[number]));
+    }
+
+    function card(query) {
+      const [label, text, positives, sources] = data.queries[query];
+      const columns = [...chosen].sort((a, b) => a - b).map((place) => {
+        const part = sources[place];
+        return make("div", { class: "source" },
+          make("h4", {}, make("bdi", {}, data.sources[place]), part ? ` · ${part[0]} negative${part[0] === 1 ? "" : "s"}` : ""),
+          ...(part ? part[2].map(documentOf) : [make("p", { class: "doc cut" }, "none for this query")]));
+      });
+      return make("article", { "data-query": query },
+        make("h3", {}, told(text)),
+        make("div", { class: "id" }, make("bdi", {}, plain(label))),
+        make("div", { class: "positives" }, ...positives.map((entry) => documentOf([...entry, 0]))),
+        make("div", { class: "sources", tabindex: 0, role: "group", "aria-label": "Negatives by source" }, ...columns));
+    }
+
+    function render() {
+      const here = found.slice(start, start + size);
+      list.replaceChildren(...here.map(card));
+      status.textContent = found.length
+        ? `Queries ${thousands(start + 1)}–${thousands(start + here.length)} of ${thousands(found.length)}`
+        : "No query fits.";
+      steps[0].disabled = steps[1].disabled = start === 0;
+      steps[2].disabled = steps[3].disabled = start >= last();
+    }
+
+    explore.show = (query) => {
+      if (query >= data.queries.length) return;
+      search.value = source.value = flag.value = "";
+      order.value = "drawn";
+      select();
+      start = Math.floor(query / size) * size;
+      render();
+      list.querySelector(`[data-query="${query}"]`).scrollIntoView({ block: "start" });
+    };
+
+    box.replaceChildren(
+      make("div", { class: "bar-controls" },
+        make("div", { class: "controls" },
+          make("label", {}, "Search ", search), make("label", {}, "Source ", source),
+          make("label", {}, "Flag ", flag), make("label", {}, "Order ", order),
+          make("label", {}, whole, "Longer texts")),
+        make("fieldset", {}, make("legend", {}, "Sources side by side"), ...boxes)),
+      make("div", { class: "pager" }, ...steps, status),
+      list);
+    select();
+  }
+
+  document.querySelectorAll("figure.table table").forEach(sortable);
+  pairs();
+  explorer();
+  figures();
+  // What is folded away would be missing on paper.
+  window.addEventListener("beforeprint", () => document.querySelectorAll(".reading details").forEach((entry) => { entry.open = true; }));
+  document.documentElement.dataset.ready = "yes";
+})();

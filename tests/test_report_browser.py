@@ -1,0 +1,396 @@
+"""The page of a report in a real browser: nothing fetched, nothing run, everything reached by hand and by key."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import eci
+from eci import api
+from eci.models.hashing import HashingEncoder
+from eci.report import rows
+from eci.report.summarise import summarise
+from fakes import examples_of, make_rows
+from test_report import HOSTILE
+
+for module in ("jinja2", "altair", "vl_convert"):
+    pytest.importorskip(module, reason="the extra 'report' is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+CHROMIUM = os.environ.get("ECI_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+if CHROMIUM is None:
+    pytest.skip("no Chromium here (ECI_CHROMIUM names one)", allow_module_level=True)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+LONG = "negatives-of-a-large-model-whose-name-somebody-wrote-out-in-full-and-then-the-date-of-the-run"
+SOURCES = {"bm25": 7, "dense": 4, LONG: 3, "random": 2, "bm25+dense": 9, "<img src=x onerror=bad=1>": 2}
+DRAWN = "!document.querySelector('figure.chart:not([data-drawn])')"
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Rows whose queries, positives and negatives are what somebody might try."""
+    made_rows = make_rows(66, SOURCES, seed=5)
+    for number, row in enumerate(made_rows):
+        text = HOSTILE[number % len(HOSTILE)]
+        row["query"] = f"{text} query-{number:03d}"
+        row["positives"][0]["text"] += f" {text}"
+        row["negatives"][0]["text"] = f"{text} negative-{number:03d}"
+        row["negatives"][-1]["text"] = row["positives"][0]["text"]
+    return made_rows
+
+
+@pytest.fixture(scope="module")
+def file(made, tmp_path_factory) -> Path:
+    from eci.report.render import page
+
+    folder = tmp_path_factory.mktemp("page")
+    result = api.score(made, "hashing", settings=eci.Settings())
+    result.settings["command"] = "eci score '</script><script>window.bad = 9</script>'"
+    rows.keep(examples_of(made), HashingEncoder(), result, folder / "rows.parquet")
+    sample = rows.read_sample(folder / "rows.parquet", 2_000, result)
+    (folder / "page.html").write_text(page(summarise(result, sample)), encoding="utf-8")
+    return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+class Window:
+    """A page that is open, and what it asked for and complained of."""
+
+    def __init__(self, browser, file: Path, width: int, height: int, **options) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.view = self.context.new_page()
+        self.requests: list[str] = []
+        self.told: list[str] = []
+        self.view.on("request", lambda request: self.requests.append(request.url))
+        self.view.on("console", lambda message: self.told.append(f"{message.type}: {message.text}"))
+        self.view.on("pageerror", lambda error: self.told.append(str(error)))
+        self.view.on("dialog", lambda dialog: self.told.append(f"dialog: {dialog.message}"))
+        self.view.goto(file.as_uri())
+        self.view.wait_for_selector("html[data-ready=yes]")
+        self.view.wait_for_function(DRAWN)
+
+
+@pytest.fixture(scope="module")
+def window(browser, file):
+    opened = Window(browser, file, 1440, 900)
+    yield opened
+    opened.context.close()
+
+
+@pytest.fixture
+def view(window):
+    """The open page as it was when it was opened."""
+    window.view.reload()
+    window.view.wait_for_selector("html[data-ready=yes]")
+    window.view.set_default_timeout(10_000)
+    return window.view
+
+
+def cells(view, table, column):
+    return view.locator(f"#table-{table} tbody tr:visible td:nth-child({column})").all_inner_texts()
+
+
+def status(view):
+    return view.locator("#status").inner_text()
+
+
+def test_it_loads_without_a_complaint_and_without_a_request(window, file):
+    assert window.told == []
+    assert set(window.requests) == {file.as_uri()}
+    assert window.view.title() == window.view.locator("h1").inner_text()
+    assert window.view.locator("figure.chart[data-drawn] .drawing svg").count() == 7
+
+
+def test_hostile_texts_are_shown_and_run_nothing(view, window):
+    assert view.evaluate("window.bad") is None
+    assert view.evaluate("document.scripts.length") == 3
+    assert view.locator("main img, main iframe, main a[href^=javascript]").count() == 0
+    for text, shown in (
+        ("<script>window.bad = 1", "<script>window.bad = 1</script>"),
+        ("</script><script>window.bad = 2", "</script><script>window.bad = 2</script>"),
+        ('onerror="window.bad = 3"', '<img src="http://127.0.0.1:1/x.png" onerror="window.bad = 3">'),
+        ("{{ 7 * 7 }}", "{{ 7 * 7 }} {% raw %} ${7 * 7}"),
+        ("⟨u+202e⟩", "left ⟨U+202E⟩ thgir"),
+        ("a␀b␛c", "a␀b␛c"),
+        ("مرحبا", "👩‍👩‍👧 family"),
+        ("&lt;b&gt;", "& &amp; &lt;b&gt; ]]>"),
+    ):
+        view.locator("#search").fill(text)
+        view.wait_for_function(
+            "shown => document.querySelector('#list article h3')?.innerText.includes(shown)", arg=shown
+        )
+        assert view.locator("#list article h3 mark").count() > 0
+    view.locator("#search").fill("w" * 300)
+    view.wait_for_function("document.querySelector('#list article h3 .cut')")
+    view.locator("#figure-tradeoff .mark-symbol path").first.hover(force=True)
+    assert "(10,010 characters)" in view.locator("#list article h3").first.inner_text()
+    assert view.evaluate("window.bad") is None
+    assert window.told == []
+
+
+def test_tables_sort_by_click_and_by_key_and_say_so(view):
+    order = cells(view, "leaderboard", 2)
+    assert sorted(order) == sorted(SOURCES)
+    source = view.get_by_role("button", name="Sort by Source").first
+    source.click()
+    ascending = cells(view, "leaderboard", 2)
+    assert ascending == view.evaluate("texts => texts.sort((a, b) => a.localeCompare(b))", order)
+    assert view.locator("#table-leaderboard th").nth(1).get_attribute("aria-sort") == "ascending"
+    value = view.locator("#table-leaderboard th button").nth(2)
+    value.focus()
+    view.keyboard.press("Enter")
+    values = [float(text.split()[0]) for text in cells(view, "leaderboard", 3)]
+    assert values == sorted(values, reverse=True)
+    view.keyboard.press("Enter")
+    assert view.locator("#table-leaderboard th").nth(2).get_attribute("aria-sort") == "ascending"
+    assert [float(text.split()[0]) for text in cells(view, "leaderboard", 3)] == sorted(values)
+    assert view.locator("#table-leaderboard th[aria-sort]").count() == 1
+
+
+def test_long_tables_filter(view):
+    table = view.locator("#table-settings")
+    before = table.locator("tbody tr:visible").count()
+    table.get_by_label("Filter").fill("temperature")
+    assert before > 12
+    assert cells(view, "settings", 1) == ["temperature"]
+    table.get_by_label("Filter").fill("")
+    assert table.locator("tbody tr:visible").count() == before
+
+
+def test_rows_are_paged(view):
+    assert status(view) == "Queries 1–10 of 66"
+    first = view.locator("#list article h3").first.inner_text()
+    assert view.get_by_role("button", name="Previous page").is_disabled()
+    view.get_by_role("button", name="Next page").click()
+    assert status(view) == "Queries 11–20 of 66"
+    assert view.locator("#list article h3").first.inner_text() != first
+    view.get_by_role("button", name="Last page").click()
+    assert status(view) == "Queries 61–66 of 66"
+    assert view.get_by_role("button", name="Next page").is_disabled()
+    view.get_by_role("button", name="First page").click()
+    assert view.locator("#list article h3").first.inner_text() == first
+
+
+def test_a_text_is_found_in_queries_and_in_documents(view):
+    view.get_by_label("Search").fill("query-041")
+    view.wait_for_function("document.querySelector('#status').textContent === 'Queries 1–1 of 1'")
+    view.get_by_label("Search").fill("NEGATIVE-042")
+    view.wait_for_function("document.querySelector('#list')?.textContent.includes('query-042')")
+    assert status(view) == "Queries 1–1 of 1"
+    view.get_by_label("Search").fill("nowhere to be found")
+    view.wait_for_function("document.querySelector('#status').textContent === 'No query fits.'")
+
+
+def test_rows_are_chosen_by_flag_and_source_and_ordered_by_hardness(view):
+    view.get_by_label("Flag").select_option(label="identical to positive")
+    assert status(view) == "Queries 1–10 of 66"  # every query's last negative is its positive
+    view.locator("#of-source").select_option(label="bm25")
+    assert status(view) == "No query fits."
+    view.get_by_label("Flag").select_option(label="any or none")
+    view.locator("#order").select_option(label="hardest negative first")
+    view.get_by_role("checkbox", name="bm25", exact=True).check()
+    gaps = view.locator("#list article").evaluate_all(
+        """articles => articles.map((article) => {
+             const cosine = (box) => Math.max(...[...box.querySelectorAll('.cosine')].map((e) => Number(e.textContent)));
+             const own = [...article.querySelectorAll('.source')].find((e) => e.querySelector('h4 bdi').textContent === 'bm25');
+             return cosine(own) - cosine(article.querySelector('.positives'));
+           })"""
+    )
+    assert gaps == sorted(gaps, reverse=True)
+    assert len(gaps) == 10
+
+
+def test_sources_are_switched_side_by_side(view):
+    heads = view.locator("#list article").first.locator(".source h4 bdi")
+    assert heads.count() == 4
+    shown = heads.all_inner_texts()
+    box = view.get_by_role("checkbox", name=shown[0], exact=True)
+    box.uncheck()
+    assert heads.all_inner_texts() == shown[1:]
+    last = view.locator("#explorer fieldset label").last
+    last.locator("input").check()
+    assert heads.all_inner_texts()[-1] == last.inner_text().strip()
+
+
+def test_a_scatter_of_other_sources_and_figures_is_drawn(view):
+    view.wait_for_function(DRAWN)
+    figure = view.locator("#figure-pair")
+    before = figure.locator(".drawing").inner_html()
+    figure.get_by_role("combobox", name="upwards").select_option(label="random")
+    figure.get_by_role("combobox", name="Show").select_option(label="margin")
+    view.wait_for_function(
+        "document.querySelector('#figure-pair .drawing svg').textContent.includes('random: margin')"
+    )
+    assert figure.locator(".drawing").inner_html() != before
+    assert "random: margin upwards; 66 queries" in figure.locator(".drawing").get_attribute("aria-label")
+
+
+def test_a_point_of_the_scatter_opens_its_query(view):
+    view.wait_for_function(DRAWN)
+    view.get_by_role("button", name="Last page").click()
+    view.locator("#search").fill("query-041")
+    view.wait_for_function("document.querySelector('#status').textContent === 'Queries 1–1 of 1'")
+    view.locator("#figure-pair .drawing path[aria-roledescription='circle']").nth(12).click(force=True)
+    view.wait_for_function("document.querySelector('#status').textContent.endsWith('of 66')")
+    assert view.locator("#search").input_value() == ""
+
+
+def test_curves_of_another_n_are_drawn(view):
+    view.wait_for_function(DRAWN)
+    figure = view.locator("#figure-tradeoff")
+    before = figure.locator(".drawing svg").inner_html()
+    chosen = figure.get_by_role("combobox").input_value()
+    figure.get_by_role("combobox").select_option(next(n for n in ("9", "2") if n != chosen))
+    view.wait_for_function(
+        "before => document.querySelector('#figure-tradeoff .drawing svg').innerHTML !== before", arg=before
+    )
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_figures_are_saved(view, kind, tmp_path):
+    view.wait_for_function(DRAWN)
+    with view.expect_download() as download:
+        view.get_by_role("button", name=f"Save Capacity and efficiency as {kind.upper()}").click()
+    assert download.value.suggested_filename == f"split.{kind}"
+    download.value.save_as(tmp_path / "saved")
+    data = (tmp_path / "saved").read_bytes()
+    assert data.startswith(b"\x89PNG" if kind == "png" else b"<svg")
+    assert b"currentColor" not in data
+
+
+OVERLAPS = """() => {
+  const boxes = (list) => [...list].filter((e) => e.getClientRects().length).map((e) => [e, e.getBoundingClientRect()]);
+  const found = [];
+  const groups = document.querySelectorAll(
+    'header, main, section, .decision, .reading dl, .figures, figure, figcaption, .controls, .pager, fieldset, article, .sources, .pairs, tr');
+  for (const group of groups) {
+    const own = boxes(group.children);
+    own.forEach(([a, one], place) => own.slice(place + 1).forEach(([b, two]) => {
+      const x = Math.min(one.right, two.right) - Math.max(one.left, two.left);
+      const y = Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top);
+      if (x > 1 && y > 1) found.push(`${a.tagName}.${a.className} and ${b.tagName}.${b.className}`);
+    }));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_nothing_overlaps_and_nothing_leaves_the_page(browser, file, width):
+    window = Window(browser, file, width, 900)
+    try:
+        assert window.view.evaluate("document.documentElement.scrollWidth") <= width
+        assert window.view.evaluate(OVERLAPS) == []
+        assert window.told == []
+        if width == 1440:
+            bottom = window.view.locator("#decision").bounding_box()
+            assert bottom["y"] + bottom["height"] < 900
+    finally:
+        window.context.close()
+
+
+def test_a_window_that_shrinks_draws_its_figures_again(browser, file):
+    window = Window(browser, file, 1440, 900)
+    try:
+        window.view.set_viewport_size({"width": 390, "height": 800})
+        window.view.wait_for_function(
+            "[...document.querySelectorAll('.drawing svg')].every((e) => e.getBoundingClientRect().right <= 390)"
+        )
+        window.view.wait_for_function("document.querySelector('#figure-sweep').dataset.width < 390")
+        assert window.view.evaluate("document.documentElement.scrollWidth") <= 390
+    finally:
+        window.context.close()
+
+
+CONTRASTS = """() => {
+  const channels = (text) => text.match(/[\\d.]+/g).slice(0, 3).map((value) => {
+    const part = Number(value) / 255;
+    return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  const light = (text) => { const [r, g, b] = channels(text); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const paper = light(getComputedStyle(document.body).backgroundColor);
+  const found = {};
+  for (const name of ['body', '.subject', 'nav a', '.light-undecided', 'h2.small', 'th', '.cut', '.flag', 'footer']) {
+    const element = document.querySelector(name);
+    if (!element) continue;
+    const ink = light(getComputedStyle(element).color);
+    found[name] = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_letters_stand_out_in_light_and_in_dark(browser, file, scheme):
+    window = Window(browser, file, 1440, 900, color_scheme=scheme)
+    try:
+        found = window.view.evaluate(CONTRASTS)
+        assert len(found) >= 7
+        assert {name: ratio for name, ratio in found.items() if ratio < 4.5} == {}
+        paper = window.view.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(21, 23, 26)") is (scheme == "dark")
+    finally:
+        window.context.close()
+
+
+def test_keys_reach_everything_and_everything_has_a_name(view):
+    view.keyboard.press("Tab")
+    assert view.evaluate("document.activeElement.textContent") == "To the decision"
+    view.keyboard.press("Enter")
+    assert view.url.endswith("#decision")
+    nameless = view.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, [role=img], [role=region], [role=group]')]
+             .filter((e) => !(e.getAttribute('aria-label') || e.closest('label')?.textContent.trim() || e.textContent.trim()))
+             .map((e) => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    assert view.evaluate("[...document.querySelectorAll('.scroll')].every((e) => e.tabIndex === 0)")
+    assert view.locator("[role=status]").count() == 1
+    levels = [
+        int(name[1]) for name in view.locator("h1, h2, h3, h4").evaluate_all("e => e.map((h) => h.tagName)")
+    ]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_it_prints_without_controls(window, view):
+    view.wait_for_function(DRAWN)
+    view.emulate_media(media="print")
+    assert view.locator("nav").is_hidden()
+    assert view.locator("#search").is_hidden()
+    assert view.locator("#list article:visible").count() == 3
+    assert view.locator("#table-leaderboard").is_visible()
+    assert (
+        view.evaluate("getComputedStyle(document.querySelector('#table-baselines .scroll')).overflowX")
+        == "visible"
+    )
+    data = view.pdf(format="A4")
+    view.emulate_media(media="screen")
+    assert data.startswith(b"%PDF")
+
+
+def test_without_scripts_the_decision_and_the_tables_are_there(browser, file):
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        view = context.new_page()
+        view.goto(file.as_uri())
+        assert view.locator("#table-leaderboard tbody tr").count() == len(SOURCES)
+        assert view.locator("#table-leaderboard td.bar svg circle").count() == len(SOURCES)
+        assert view.locator("#table-everything tbody tr").count() == len(SOURCES)
+    finally:
+        context.close()
