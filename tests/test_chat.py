@@ -375,7 +375,14 @@ def test_what_nothing_depends_on_costs_no_answer(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ['{"texts": null}', '{"why": "w"}', '{"texts": "a"}', '{"a": {"b": {"texts": []}}}']
+    "text",
+    [
+        '{"texts": [null, null]}',
+        '{"texts": null}',
+        '{"why": "w"}',
+        '{"texts": "a"}',
+        '{"a": {"b": {"texts": []}}}',
+    ],
 )
 def test_what_the_answer_is_about_has_to_be_there(text):
     with pytest.raises(Misfit):

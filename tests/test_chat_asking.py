@@ -694,11 +694,11 @@ def test_after_the_error_that_ends_a_run_no_task_is_begun():
 
 def test_a_model_that_never_gives_the_form_is_not_paid_to_the_end(tmp_path):
     with ChatServer(lambda *_: "wrong-keys") as server, asker(tmp_path, server.url) as opened:
-        with pytest.raises(ChatError, match=r"Of 28 answers of gpt-x none was usable") as caught:
+        with pytest.raises(ChatError, match=r"Of the last 28 answers of gpt-x to one") as caught:
             list(opened.ask(requests(500)))
         assert 28 <= len(server.asked) <= 28 + 4
         assert not caught.value.retryable
-        # One that is usable says that others may be.
+    # One that is usable says that others may be, if they do not take too long.
     with ChatServer(lambda q, *_: "ok" if q == "question 450" else "wrong-keys") as server:
         folder = tmp_path / "other"
         folder.mkdir()
@@ -706,8 +706,21 @@ def test_a_model_that_never_gives_the_form_is_not_paid_to_the_end(tmp_path):
             assert [reply.value is None for reply in opened.ask([request(450)])] == [False]
         with asker(folder, server.url) as opened:
             replies = list(opened.ask(requests(100)))
-    assert len(replies) == 100
-    assert all(reply.value is None for reply in replies)
+            assert len(replies) == 100
+            assert all(reply.value is None for reply in replies)
+            with pytest.raises(ChatError, match=r"Of the last 112 answers of gpt-x"):
+                list(opened.ask(requests(500)))
+            # Of another prompt nothing is known.
+            others = (replace(request(number), name="other", sample=1) for number in range(500))
+            with pytest.raises(ChatError, match=r"Of the last 28 answers of gpt-x"):
+                list(opened.ask(others))
+
+
+def test_what_is_refused_says_nothing_of_the_model(tmp_path):
+    with ChatServer(lambda *_: "refusal") as server, asker(tmp_path, server.url) as opened:
+        replies = list(opened.ask(requests(200)))
+    assert len(replies) == 200
+    assert all("refuses" in reply.error for reply in replies)
 
 
 def test_what_answers_take_is_told_by_prompt(tmp_path):

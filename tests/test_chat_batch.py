@@ -781,6 +781,14 @@ def test_the_key_is_nowhere(tmp_path):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
 
 
+def test_no_batch_is_submitted_to_a_model_whose_answers_are_of_no_use(tmp_path):
+    with ChatServer(lambda *_: "wrong-keys") as server, asker(tmp_path, server.url) as opened:
+        with pytest.raises(ChatError, match=r"None of the first 3 answers of m is usable, so no batch was"):
+            list(opened.ask(map(request, range(50))))
+        assert len(server.asked) == 3
+        assert not server.batches.files
+
+
 def test_what_depends_on_an_answer_comes_in_a_second_batch(tmp_path):
     with ChatServer() as server, asker(tmp_path, server.url) as opened:
         for turn in (range(4), range(4, 8)):

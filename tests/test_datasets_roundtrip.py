@@ -441,6 +441,9 @@ def test_what_somebody_put_into_a_written_folder_is_not_replaced(tmp_path):
     (out / "runs" / "mine" / "notes.txt").unlink()
     (out / "link").unlink()
     write(from_object(rows), out, "beir")
+    (out / "queries.jsonl").write_bytes(b"SQLite format 3\0 and what was paid for")
+    with pytest.raises(OutputError, match=r"queries\.jsonl: is a database"):
+        write(from_object(rows), out, "beir")
 
 
 def test_gzipped_output_is_the_same_every_time(tmp_path):

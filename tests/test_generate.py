@@ -397,6 +397,11 @@ def test_checks_of_a_text():
         "I'm sorry, but I can't help with that request.",
         "I cannot write this document.",
         "Unfortunately, I am unable to write it.",
+        "I'm unable to help with that.",
+        "Sorry, but I can't provide it.",
+        "Document 3\nFoxes are red.",
+        "Passage 1: Foxes are red.",
+        "This passage does not directly answer it.",
         "Document 3:\nFoxes are red.",
         "**Negative 2:** Foxes are red.",
         "Here's a document about foxes.",
@@ -412,7 +417,22 @@ def test_checks_of_a_text():
         "What did the authors of this study find?",
     ):
         assert speaks_of_passage(query)
-    assert not speaks_of_passage("what did the study of moss in Bergen find")
+    for query in (
+        "what did the study of moss in Bergen find",
+        "I can't sleep, what helps?",
+        "I am unable to connect to wifi",
+        "I cannot log in to my bank account",
+        "hard negatives in retrieval",
+        "what was the effect of the passage of the fugitive slave act",
+        "how long is the passage through the panama canal",
+    ):
+        assert not speaks_of_passage(query)
+    for text in (
+        "I can't recommend this hotel enough.",
+        "Unfortunately, I lost my job.",
+        "Of course, mosses …",
+    ):
+        assert not speaks_of_itself(text)
     assert query_of('**Question:** why\nare "foxes" red?') == 'why are "foxes" red?'
     assert foreign("狐は赤い", "why are foxes red", "Iron.")
     assert not foreign("Der rote Fuchs", "why are foxes red", "Iron.")
@@ -963,7 +983,7 @@ def test_queries_and_their_passages_make_a_collection(tmp_path):
         "the passage itself": 1,
         "asks what another asks": 1,
         "more than 64 words": 1,
-        "speaks of itself or of the passage": 1,
+        "speaks of the passage": 1,
         "copied from the passage": 1,
     }
     assert [each["passage"] for each in made.unanswered] == ["p5"]

@@ -264,7 +264,7 @@ def test_what_cannot_come_out_well_is_told_before_it_is_asked(folder, monkeypatc
     with ChatServer(well) as server:
         for arguments, told in (
             (candidates, "some.jsonl: has candidates for 4 of 10 queries; for the others"),
-            (crowded, "10 of 10 samples ask for more than 100 tokens hold"),
+            (crowded, "of 10 of 10 samples more is asked for than 100 tokens hold"),
         ):
             code, out, _ = run_cli(monkeypatch, capsys, *command(server, *arguments, "--dry-run"))
             assert (code, f"· {told}" in out, server.bodies) == (0, True, [])

@@ -49,7 +49,7 @@ def atomic_path(out: str | Path) -> Iterator[Path]:
     """
     final = Path(out)
     require_folder(final)
-    _refuse_database(final)
+    refuse_database(final)
     _sweep(final)
     temporary = _beside(final)
     try:
@@ -146,11 +146,14 @@ def refuse_places(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
                 if same or place in other.parents:
                     named = "" if out == path else f" ({path})"
                     raise OutputError(f"{out}: {told}{named}. Write to another name.")
-        _refuse_database(out)
+        refuse_database(out)
 
 
-def _refuse_database(final: Path) -> None:
-    """What answers are kept in was paid for, and nothing that eci writes is an SQLite file."""
+def refuse_database(final: Path) -> None:
+    """Raise an `OutputError` if a file is an SQLite database.
+
+    Answers are kept in one, which were paid for, and nothing that eci writes is one.
+    """
     if final.is_file():
         with final.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:

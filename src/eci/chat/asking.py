@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +29,7 @@ from eci.types import Progress, silent
 
 # So many requests in a row without an answer say that no more will be answered.
 _HOPELESS = 20
+_PATIENT = 4
 _ELSEWHERE = "another process"
 # Seconds between looks at what another process asks, and at what there is to tell.
 _LOOK, _TELL = 0.25, 1.0
@@ -68,8 +70,9 @@ class ChatAsker:
         self._pace = Pace(settings.rpm, settings.tpm)
         self._lock, self._opening = Lock(), Lock()
         self.anew = Anew(time.time() if settings.retry_failed else 0.0, settings.max_tokens)
-        self._unanswered = self._useless = 0
-        self._usable = False
+        self._unanswered = 0
+        # By prompt: answers of no use since the last that was of some, and whether any was.
+        self.useless, self.usable = Counter[str](), set[str]()
         self._notes: SimpleQueue[str] = SimpleQueue()
         self._noted: set[str] = set()
         self._elsewhere: set[bytes] = set()
@@ -179,7 +182,6 @@ class ChatAsker:
             return None
         with self._lock:
             self.counts.kept += 1
-            self._usable |= entry.state == "answered"
             if entry.error:
                 self.counts.reasons[kind(entry.error)] += 1
         return ChatReply(request, entry.value, entry.error, kept=True)
@@ -230,25 +232,32 @@ class ChatAsker:
         """Count what became of a request now."""
         with self._lock:
             self.counts.answered += entry.state == "answered"
-            self._usable |= entry.state == "answered"
             self.counts.failed += entry.state == "failed"
             self.counts.open += entry.state == "open"
             if entry.error:
                 self.counts.reasons[kind(entry.error)] += 1
 
     def _refuse_hopeless(self, entry: Entry, name: str) -> None:
+        """Raise a `ChatError` if nothing is answered any more, or nothing in a form that is of use."""
         most = _HOPELESS + 2 * self.settings.concurrency
         with self._lock:
             self._unanswered = self._unanswered + 1 if entry.state == "open" else 0
-            self._useless += entry.state == "failed"
             hopeless = self._unanswered >= most
-            useless = self._useless >= most and not self._usable
-        if useless and not self.journal.mean_completion(self.settings.model, name):
+            if entry.state == "answered":
+                self.usable.add(name)
+                self.useless[name] = 0
+            # What is refused says something of the texts, not of the model.
+            self.useless[name] += entry.state == "failed" and not entry.refused
+            useless, usable = self.useless[name], name in self.usable
+        if useless >= most and not usable:
+            usable = self.journal.mean_completion(self.settings.model, name) is not None
+        # Who has answered well before is given longer.
+        if useless >= (_PATIENT * most if usable else most):
             raise ChatError(
-                f"Of {self._useless} answers of {self.settings.model} none was usable; of the last: "
-                f"{entry.error}.",
-                hint="Try another model, or a larger --max-tokens. The same again goes on with the rest; "
-                "--retry-failed asks these anew.",
+                f"Of the last {useless} answers of {self.settings.model} to one prompt none was usable; of "
+                f"the last: {entry.error}.",
+                hint="Try another model, or a larger --max-tokens. The same without --retry-failed goes on "
+                "with the rest.",
             )
         if hopeless:
             raise ChatError(

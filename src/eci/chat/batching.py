@@ -98,7 +98,7 @@ class Batching:
             if reply := self._claimed(digest):
                 yield from self._given(digest, reply)
         fresh = self._fresh()
-        if fresh and not self._asker.opened().proven and self._singles < _SINGLY:
+        if fresh and self._singles < _SINGLY and not (self._asker.usable and self._asker.opened().proven):
             # What depends on its answer may go with the others.
             yield from self._singly(fresh)
             return
@@ -179,6 +179,12 @@ class Batching:
             finally:
                 self._asker.tell()
             if reply is not None:
+                if self._asker.useless.total() >= _SINGLY and not self._asker.usable:
+                    raise ChatError(
+                        f"None of the first {_SINGLY} answers of {self._settings.model} is usable, so no "
+                        f"batch was submitted; of the last: {reply.error}.",
+                        hint="Try another model, or a larger --max-tokens.",
+                    )
                 return self._given(digest, reply)
             self._mine.discard(digest)
             break

@@ -66,7 +66,7 @@ class ChatReply:
 
 
 # What begins marks of turns in the templates of models.
-_MARKS = re.compile(r"<(?=[|/]|s>|(?:start|end)_of_turn>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])")
+_MARKS = re.compile(r"<(?=[|/｜<A-Za-z])|\[(?=/?[A-Z][A-Z_]+\]|gMASK\])")
 
 
 def material(value: Any) -> str:
@@ -75,8 +75,8 @@ def material(value: Any) -> str:
     Quotation marks, line breaks and control characters are escaped, so no text can end its own string or look
     like another field; so is what begins a mark such as ``<|im_end|>``, which some servers would heed.
 
-    >>> material({"query": 'a"}\n{"x": "\0<|im_end|> <b>'})
-    '{"query":"a\\"}\\n{\\"x\\": \\"\\u0000\\u003c|im_end|> <b>"}'
+    >>> material({"query": 'a"}\n{"x": "\0<|im_end|> p < 5'})
+    '{"query":"a\\"}\\n{\\"x\\": \\"\\u0000\\u003c|im_end|> p < 5"}'
     """
     return _MARKS.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(value).decode())
 

@@ -139,12 +139,28 @@ def _checked(value: Any, schema: Mapping[str, Any], path: str) -> Any:
         least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
         if not least <= len(value) <= most:
             raise Misfit(f"{where}expected {least} to {most} items, got {len(value)}")
-        items = schema.get("items", {})
-        return [_fitted(each, items, f"{path}[{place}]") for place, each in enumerate(value)]
+        return _checked_list(value, schema.get("items", {}), path)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         raise Misfit(f"{where}{value} is out of range")
     return value
+
+
+def _checked_list(value: list[Any], form: Mapping[str, Any], path: str) -> list[Any]:
+    """The items; where there are some and none has its form, they are another thing than was asked for."""
+    told: list[Any] = []
+    misfits: list[Misfit] = []
+    for place, each in enumerate(value):
+        try:
+            told.append(_checked(each, form, f"{path}[{place}]"))
+        except Misfit as misfit:
+            if DEFAULT not in form:
+                raise
+            misfits.append(misfit)
+            told.append(form[DEFAULT])
+    if misfits and len(misfits) == len(told):
+        raise misfits[0]
+    return told
 
 
 def _checked_object(value: dict[str, Any], schema: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -184,7 +200,7 @@ def _meant(value: Any, kind: str | None) -> Any:
 
     >>> [_meant("#3", "integer"), _meant(3.0, "integer"), _meant(" Yes", "boolean"), _meant(3, "string")]
     [3, 3, True, '3']
-    >>> _meant({"text": "a"}, "string"), _meant(["a"], "string"), _meant(["a", "b"], "string")
+    >>> _meant({"title": "t", "text": "a"}, "string"), _meant(["a"], "string"), _meant(["a", "b"], "string")
     ('a', 'a', ['a', 'b'])
     """
     meant = {"integer": _integer, "boolean": _truth, "string": _text}.get(kind or "")
@@ -207,6 +223,8 @@ def _truth(value: Any) -> Any:
 def _text(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return value["text"]
     if isinstance(value, dict | list) and len(value) == 1:
         (inner,) = value.values() if isinstance(value, dict) else value
         return inner if isinstance(inner, str) else value

@@ -27,7 +27,9 @@ _PATH = click.Path(path_type=Path)
 _MODEL = click.option(
     "--model", required=True, metavar="NAME", help="The chat model, as its endpoint calls it."
 )
-_SEED = click.option("--seed", default=0, show_default=True, type=SEED, help="Of what is drawn.")
+_SEED = click.option(
+    "--seed", default=0, show_default=True, type=SEED, help="Of what is drawn; another one asks anew."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print settings and counts as JSON.")
 # Room for three documents, each half as long again as a positive, and for reasoning. The same for all: it is
 # part of what the journal knows a call by.
@@ -256,8 +258,8 @@ def _candidates(context: Context, samples: Samples) -> Candidates | None:
 
         context.note(path)
         found = Candidates.of_rows(samples.task, read([path]), most, str(path))
-        if found.queries < len(samples.task):
-            has = f"{path}: has candidates for {found.queries:,} of {count(len(samples.task), 'query')}"
+        if (many := found.among(samples.queries)) < samples.queries:
+            has = f"{path}: has candidates for {many:,} of {count(samples.queries, 'query')}"
             context.warn(f"{has}; for the others the model writes from scratch")
         return found
     from eci.miners.bm25 import BM25Miner

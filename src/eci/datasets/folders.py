@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 
+from eci.atomic import refuse_database
 from eci.datasets.files import MARKER
 from eci.errors import OutputError
 
@@ -26,7 +27,10 @@ def refuse(final: Path) -> None:
         raise OutputError(
             f"{final}: is a folder that eci did not write. Give another name, or remove it first."
         ) from None
-    strange = sorted(_files(final) - written)
+    there = _files(final)
+    for name in sorted(there & written):
+        refuse_database(final / name)
+    strange = sorted(there - written)
     if strange:
         more = f" and {len(strange) - 1:,} more" if strange[1:] else ""
         raise OutputError(

@@ -121,10 +121,9 @@ class Candidates:
         unknown = documents.keep(~_known(task, documents, pool))
         return cls(unknown.keep(unknown.within < most), pool, origin)
 
-    @property
-    def queries(self) -> int:
-        """How many queries have any."""
-        return int((self.documents.lengths > 0).sum())
+    def among(self, queries: int) -> int:
+        """How many of the first so many queries have any."""
+        return int((self.documents.lengths[:queries] > 0).sum())
 
     def of(self, query: int) -> tuple[Candidate, ...]:
         """The candidates of a query of the task."""

@@ -17,28 +17,35 @@ _USED = 0.05
 _SAYING = 4
 # Control characters, and what turns the direction of a text or has no width; joiners are part of words.
 _CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffd]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufffd"
+    "\U000e0000-\U000e007f]"
 )
 # What models write where they have nothing to say.
 _NOTHING = frozenset(
     ("none", "null", "nil", "n/a", "na", "string", "text", "document", "query", "no query", "empty")
 )
 _ORDERED = r"(?:hard[- ]negative|negative|document|passage|text|example)"
+_UNABLE = r"(?:can['’]t|cannot|won['’]t|am (?:unable|not able) to|['’]m (?:unable|not able) to)"
+_DECLINED = (
+    rf"\A\W*(?:(?:i['’]m |i am )?sorry,? but |unfortunately, |i apologi[sz]e,? but )?i ?{_UNABLE} "
+    r"(?:write|create|generate|produce|help|assist|answer|provide|fulfil|comply)"
+)
 _META = re.compile(
-    r"\A\W*(?:sure|certainly|of course)[,!.:]"
-    rf"|\A\W*here(?: is|'s|’s| are) (?:an?|the|your|\w+) (?:\w+ )?{_ORDERED}s?\b"
-    r"|\A\W*(?:hard[- ]negative|negative|document)(?: document)? ?#?\d*\W*:"
-    r"|\A\W*(?:i['’]m sorry|i am sorry|i apologi[sz]e|unfortunately, i)\b"
-    r"|\A\W*i (?:can['’]t|cannot|am unable|am not able|won['’]t)\b"
+    rf"{_DECLINED}|\A\W*(?:sure|certainly)[,!.:]"
+    rf"|\A\W*(?:of course[,!.:] )?here(?: is|'s|’s| are) (?:an?|the|your|\w+) (?:\w+ )?{_ORDERED}s?\b"
+    rf"|\A\W*{_ORDERED}(?: document)? ?(?:#?\d+\W*[:\n]|#?\W*:)"
     r"|\bas an ai\b|\bas a language model\b"
-    r"|\bthis (?:document|passage|text) (?:does not|doesn['’]t) (?:answer|address)\b",
+    r"|\bthis (?:document|passage|text) (?:does not|doesn['’]t) (?:\w+ )?(?:answer|address)\b",
     re.IGNORECASE,
 )
 _HARD = re.compile(r"\bhard[- ]negatives?\b", re.IGNORECASE)
 _PASSAGE = re.compile(
-    r"\bthis (?:passage|document|text|article|study|paper|excerpt|abstract)\b"
+    rf"{_DECLINED}|\bas an ai\b|\A\W*here(?: is|'s|’s) (?:an?|the|your) (?:\w+ )?(?:query|question)\b"
+    r"|\bthis (?:passage|document|text|article|study|paper|excerpt|abstract)\b"
     r"|\bthe (?:above|given|provided|following) (?:passage|document|text|article|study|paper|abstract)\b"
-    r"|\bthe (?:passage|excerpt)\b|\baccording to the (?:document|text|article|abstract)\b",
+    r"|\bthe (?:passage|excerpt)(?= (?:say|tell|describe|mention|discuss|state|about)|\W*\Z)"
+    r"|\baccording to the (?:passage|document|text|article|abstract|excerpt)\b"
+    r"|\b(?:in|by) the (?:passage|document|text|excerpt)\W*\Z",
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"\A\W*(?:search )?(?:query|question)[\s*]*:[\s*]*", re.IGNORECASE)
@@ -98,7 +105,7 @@ def speaks_of_itself(text: str, beside: str = "") -> bool:
 
 
 def speaks_of_passage(query: str) -> bool:
-    """Whether a query speaks of the passage that it was written for, which who asks has not seen.
+    """Whether a query speaks of the passage that it was written for, or to who ordered it.
 
     >>> speaks_of_passage("What does this study find?"), speaks_of_passage("what did the study of foxes find")
     (True, False)

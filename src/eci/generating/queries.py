@@ -34,7 +34,6 @@ from eci.generating.checks import (
     contains,
     query_of,
     says_nothing,
-    speaks_of_itself,
     speaks_of_passage,
 )
 from eci.generating.query_only import PassageQuery
@@ -249,7 +248,11 @@ def estimated_queries(
         for sample in passages:
             held = found(generator, sample, known, chat).answers if known else ()
             # Of their own number, so that they are not taken for one call.
-            text = held[0]["query"] if held else f"{generator.stand_in(0)['query']} {sample.number}"
+            text = (
+                query_of(held[0]["query"] or "")
+                if held
+                else f"{generator.stand_in(0)['query']} {sample.number}"
+            )
             yield from expected(then, [replace(sample, query=text)], known, chat)
 
     with opened(journal) as known:
@@ -321,8 +324,8 @@ def _unfit(query: str, passage: str) -> str | None:
     """Why a text is no query for a passage, if it is none."""
     if len(words(query)) > _LONGEST:
         return f"more than {_LONGEST} words"
-    if speaks_of_itself(query, passage) or speaks_of_passage(query):
-        return "speaks of itself or of the passage"
+    if speaks_of_passage(query):
+        return "speaks of the passage"
     return "copied from the passage" if contains(passage, query) else None
 
 

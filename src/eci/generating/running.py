@@ -186,8 +186,9 @@ def crowded(samples: Samples, generator: Generator, max_tokens: int) -> str | No
     if not many:
         return None
     return (
-        f"{many:,} of {count(len(samples), 'sample')} ask for more than {max_tokens:,} tokens hold: such "
-        "answers are paid for, cut off and lost. Ask for fewer negatives (-k), or give a larger --max-tokens."
+        f"of {many:,} of {count(len(samples), 'sample')} more is asked for than {max_tokens:,} tokens hold: "
+        "such answers are paid for, cut off and lost. Ask for fewer negatives (-k), or give a larger "
+        "--max-tokens."
     )
 
 

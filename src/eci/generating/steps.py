@@ -105,7 +105,9 @@ def request(key: str, sample: Sample, prompt: Prompt, material: Mapping[str, Any
     """A call for a sample; `number_of` finds the sample again."""
     named = f"{sample.number}: {key} for {sample.name}"
     messages = (("system", prompt.system), ("user", as_json(material)))
-    return ChatRequest(named, messages, prompt.schema, prompt.name, sample.seed)
+    # What answers take is told by name: of more documents, more.
+    name = f"{prompt.name}_{material['count']}" if "count" in material else prompt.name
+    return ChatRequest(named, messages, prompt.schema, name, sample.seed)
 
 
 def number_of(asked: ChatRequest) -> int:

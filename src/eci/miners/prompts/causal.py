@@ -111,7 +111,7 @@ document), and "explanation" (why it does not answer the query).""",
     form(
         negatives=items(
             form(
-                requirement=ASIDE,
+                requirement={"type": "string"},
                 strategy=ASIDE,
                 source=ASIDE,
                 candidate={"type": "integer", "default": 0},
