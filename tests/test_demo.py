@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,8 @@ from fakes import run_cli
 pytestmark = pytest.mark.model
 pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
 pytest.importorskip("bm25s", reason="the extra 'mine' is not installed")
+
+REPORT = all(find_spec(module) for module in ("jinja2", "altair", "vl_convert"))
 
 
 @pytest.fixture
@@ -32,7 +35,11 @@ def test_demo_mines_scores_and_tells(small_library, monkeypatch, capsys, tmp_pat
     alone = {"random", "bm25", "late-interaction", "counterfactual"}
     assert {label for label in totals if "+" not in label} == alone
     names = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert names == {"result.json", "corpus.jsonl", *(f"{label}.parquet" for label in totals)}
+    page = {"report.html", "report.rows.parquet"} if REPORT else set()
+    assert names == {"result.json", "corpus.jsonl", *page, *(f"{label}.parquet" for label in totals)}
+    assert result["settings"]["command"].startswith("eci score ")
+    told = "Page for a browser: " if REPORT else "No page for a browser: A report needs "
+    assert f"\n{told}" in out
     hybrids = [label.split("+") for label in totals if "+" in label]
     assert sorted(map(len, hybrids)) == [2, 2, 2, 3]
     for parts in hybrids:
@@ -79,3 +86,17 @@ def test_demo_twice_gives_the_same_result(small_library, monkeypatch, capsys, tm
         assert run_cli(monkeypatch, capsys, "demo", "-o", str(tmp_path / name))[0] == 0
         found.append(json.loads((tmp_path / name / "result.json").read_text())["sources"])
     assert found[0] == found[1]
+
+
+@pytest.mark.skipif(not REPORT, reason="the extra 'report' is not installed")
+def test_without_the_extra_one_line_names_it_and_nothing_is_written(monkeypatch, tmp_path):
+    from eci.cli.demo import _page
+    from eci.report import render
+    from eci.report.writing import Behind
+    from eci.types import silent
+
+    monkeypatch.setitem(render._NEEDED, "no_such_module", "no-such-package")
+    assert _page(None, tmp_path, Behind([]), silent) == (
+        "No page for a browser: A report needs no-such-package. Install it with: pip install 'eci[report]'"
+    )
+    assert list(tmp_path.iterdir()) == []

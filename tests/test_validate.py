@@ -307,7 +307,21 @@ def test_the_command_prints_tables_and_keeps_the_result(done, home, monkeypatch,
     assert code == 0
     found = validate(experiment, folder)
     assert found.text() in out
-    assert json.loads((folder / "result.json").read_text()) == json.loads(found.to_json())
+    kept = json.loads((folder / "result.json").read_text())
+    assert kept.pop("command").startswith("eci validate ")
+    assert kept == json.loads(found.to_json())
+
+
+def test_the_page_of_the_command_is_that_of_its_result(done, home, monkeypatch, capsys):
+    for module in ("jinja2", "altair", "vl_convert"):
+        pytest.importorskip(module, reason="the extra 'report' is not installed")
+    _, folder, _ = done
+    page, again = folder / "page.html", folder / "again.html"
+    given = ("validate", str(home / "plan.toml"), "-o", str(folder), "--report", str(page))
+    code, _, err = run_cli(monkeypatch, capsys, *given)
+    assert code == 0, err
+    assert run_cli(monkeypatch, capsys, "report", str(folder / "result.json"), "-o", str(again))[0] == 0
+    assert page.read_bytes() == again.read_bytes()
 
 
 BAD = {

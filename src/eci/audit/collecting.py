@@ -57,6 +57,14 @@ class Judgements:
         asked, found = (frozenset(pair[side] for pair in tested) for side in (0, 1))
         return cls(relevant_pairs(tuple(qrels)), asked, found, frozenset(texts))
 
+    def counts(self) -> dict[str, int]:
+        """How many of each there are; 0 says that nothing was looked for."""
+        return {
+            "relevant pairs": len(self.relevant),
+            "test queries by id": len(self.test_ids),
+            "test queries by text": len(self.test_texts),
+        }
+
 
 @dataclass(frozen=True)
 class Collected:

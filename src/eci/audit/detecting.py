@@ -13,7 +13,7 @@ from eci.audit.chances import chances
 from eci.audit.collecting import Collected
 from eci.audit.combination import mixed
 from eci.audit.features import Features, features
-from eci.audit.issues import FLAGGED, ISSUES, OF_ROWS, AuditSettings
+from eci.audit.issues import FAULTS, FLAGGED, ISSUES, OF_ROWS, AuditSettings
 from eci.audit.material import Candidates, Material, firsts
 from eci.audit.verdicts import UNJUDGED, Verdict
 from eci.ragged import Ragged
@@ -63,6 +63,10 @@ class Findings:
         if issue == "likely_false_negative" and self.verdicts:
             found[np.fromiter(self.verdicts, np.int64, len(self.verdicts))] = False
         return found
+
+    def to_mend(self) -> Flags:
+        """Which negatives a fix takes out or puts elsewhere unless issues are named, of shape (n,)."""
+        return np.asarray(np.any([self.faults(issue) for issue in FAULTS], axis=0))
 
     def of_negatives(self, issue: str) -> NDArray[np.float32]:
         """The scores of an issue, of shape (n,)."""
@@ -118,6 +122,24 @@ def findings(collected: Collected, settings: AuditSettings, grouped: bool) -> Fi
         ),
     }
     return Findings({name: scores[name].astype(np.float32) for name in ISSUES}, lists, seen.nearest, learned)
+
+
+def probability(score: Floats, bound: float) -> Floats:
+    """The probability behind a score of ``likely_false_negative``.
+
+    Parameters
+    ----------
+    score : ndarray
+        0…1.
+    bound : float
+        ``AuditSettings.false_negative``, at which the score is one half.
+
+    Examples
+    --------
+    >>> probability(np.array([0.5, 1.0]), 0.8).round(6).tolist()
+    [0.8, 0.0]
+    """
+    return np.asarray(bound * (1 - score) / (bound * (1 - score) + (1 - bound) * score))
 
 
 def _suspicion(chance: Floats, bound: float) -> Floats:

@@ -69,14 +69,17 @@ class AuditResult:
         In the order of ``issues.ISSUES``.
     checks : tuple of Check
     sources : dict
-        For each source its negatives, and the share of them that has each issue.
+        For each source its ``negatives``, the ``shares`` of them that have each issue, how many are
+        ``mendable``, and ``chances``: counts by probability of an answer, in equal bins from 0 to 1, of those
+        that were asked.
     worst : tuple of dict
         Rows with their texts, worst first: ``row``, ``query_id``, ``query``, ``positives``, the one
         nearest to the negative first, ``place``, ``source``, ``id``, ``negative``, and ``issues``, which are
         scores by name; where a judge answered also ``verdict``, with its ``word`` and ``snippet``.
     encoder, settings, data : dict
         Provenance; ``data["learned"]`` tells the weights of ``likely_false_negative``,
-        ``data["judge"]`` what a judge was asked and said.
+        ``data["mendable"]`` what ``--fix drop`` takes out unless issues are named, ``data["known"]`` how much
+        was known beside the rows, ``data["judge"]`` what a judge was asked and said.
     warnings : tuple of str
     findings : Findings, optional
         Every score of every negative. Not part of the JSON form.

@@ -18,7 +18,7 @@ from eci.audit.detecting import findings
 from eci.audit.issues import AuditSettings
 from eci.audit.judging import Judge, judged
 from eci.audit.result import AuditResult
-from eci.audit.summing import by_source, checks, summary, warnings
+from eci.audit.summing import by_source, checks, mendable, summary, warnings
 from eci.audit.tabulating import Table, Worst
 from eci.datasets.grouping import Batches, grouped
 from eci.datasets.layouts import LAYOUTS
@@ -67,7 +67,7 @@ def audit(
     ChatError
         The judge cannot be asked, or no longer.
     """
-    settings = settings or AuditSettings()
+    settings, known = settings or AuditSettings(), known or Judgements()
     if table is not None:
         kept = judge.journal if judge is not None else None
         refuse_places([table], [*rows.paths, *([kept] if kept else [])])
@@ -76,7 +76,7 @@ def audit(
         written = stack.enter_context(atomic_path(table)) if table else None
         work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
         batches, note, merged = by_query(rows, work)
-        collector = Collector(encoder, work, settings.near_copy, known or Judgements())
+        collector = Collector(encoder, work, settings.near_copy, known)
         stack.callback(collector.close)
         done = 0
         for batch in batches(Counter()):
@@ -98,13 +98,15 @@ def audit(
             "files": rows.fingerprint(),
             "layout": rows.layout,
             "notes": [*rows.notes, *([note] if note else [])],
+            "mendable": mendable(found),
+            "known": known.counts(),
         }
         return AuditResult(
             rows=len(collected.material),
             negatives=len(found.lists.values),
             summary=summary(found),
             checks=checks(found, collected, merged),
-            sources=by_source(found, collected),
+            sources=by_source(found, collected, settings.false_negative),
             worst=texts.found(),
             encoder=getattr(encoder, "describe", dict)(),
             settings=asdict(settings),

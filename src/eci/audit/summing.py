@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from eci.audit.collecting import Collected
-from eci.audit.detecting import Findings
-from eci.audit.issues import ISSUES, OF_ROWS
+from eci.audit.detecting import Findings, probability
+from eci.audit.issues import FAULTS, ISSUES, OF_ROWS
 from eci.audit.result import Check, IssueCount
 from eci.results import count
 from eci.task import EMPTY
-from eci.types import Flags
+from eci.types import Flags, Integers
 
+# Bins of a probability.
+CHANCES = 40
 # A share of negatives flagged as false beyond which the rows are hardly what they claim to be.
 _MANY = 0.2
 # A judge that confirms a smaller share of the likely false negatives contradicts most of them.
@@ -33,9 +35,15 @@ def summary(found: Findings) -> tuple[IssueCount, ...]:
     return tuple(told)
 
 
-def by_source(found: Findings, collected: Collected) -> dict[str, dict[str, Any]]:
-    """For each source its negatives, and the share of them that has each issue."""
+def by_source(found: Findings, collected: Collected, bound: float) -> dict[str, dict[str, Any]]:
+    """For each source its negatives, and how many of them have what; `bound` is of a false negative.
+
+    ``mendable`` are those that a fix changes, ``chances`` counts of those that were asked whether they are
+    answers, by probability in `CHANCES` bins from 0 to 1.
+    """
     sizes = np.bincount(collected.source, minlength=len(collected.sources))
+    mendable = np.bincount(collected.source[found.to_mend()], minlength=len(sizes))
+    chances = _chances(found, collected, bound)
     shares = {
         issue: np.bincount(collected.source[found.flags(issue)], minlength=len(sizes)) / np.maximum(sizes, 1)
         for issue in ISSUES
@@ -44,9 +52,41 @@ def by_source(found: Findings, collected: Collected) -> dict[str, dict[str, Any]
         name: {
             "negatives": int(sizes[place]),
             "shares": {issue: float(share[place]) for issue, share in shares.items()},
+            "mendable": int(mendable[place]),
+            "chances": chances[place].tolist(),
         }
         for place, name in sorted(enumerate(collected.sources), key=lambda each: each[1])
     }
+
+
+def mendable(found: Findings) -> dict[str, Any]:
+    """What ``--fix drop`` takes out unless issues are named.
+
+    Returns
+    -------
+    dict
+        ``negatives``, the ``rows`` that have them, and the rows that are ``emptied`` by it; and ``issues``,
+        the negatives by fault, of which one can have several.
+    """
+    chosen = found.lists.with_values(found.to_mend().astype(np.int64)).sums()
+    return {
+        "negatives": int(chosen.sum()),
+        "rows": int((chosen > 0).sum()),
+        "emptied": int(((chosen > 0) & (chosen == found.lists.lengths)).sum()),
+        "issues": {issue: int(found.faults(issue).sum()) for issue in FAULTS},
+    }
+
+
+def _chances(found: Findings, collected: Collected, bound: float) -> Integers:
+    """Counts by source and probability of an answer, of shape (S, CHANCES)."""
+    settled = ("identical_to_positive", "known_positive", "empty", "repeats_query")
+    asked = ~np.any([collected.flags["edited"], *(found.flags(issue) for issue in settled)], axis=0)
+    score = found.scores["likely_false_negative"][asked].astype(np.float64)
+    # The bin that ends in the bound ends there after rounding, too.
+    cells = np.floor(probability(score, bound) * CHANCES + 1e-6).astype(np.int64)
+    cells = collected.source[asked] * CHANCES + np.clip(cells, 0, CHANCES - 1)
+    size = len(collected.sources)
+    return np.bincount(cells, minlength=size * CHANCES).reshape(size, CHANCES)
 
 
 def checks(found: Findings, collected: Collected, merged: bool) -> tuple[Check, ...]:

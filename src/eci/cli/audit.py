@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 from eci.cli.command import command_line
 from eci.cli.judging import JudgeOptions, judge_options
 from eci.cli.options import loading_options, reading_options
+from eci.cli.pages import page_option, refuse_page, write_page
 
 if TYPE_CHECKING:
     from eci.audit.result import AuditResult
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+# Worst rows on a terminal, and in a page.
+_SHOWN, _HELD = 10, 200
 
 
 @click.command()
@@ -80,11 +84,17 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="N",
     help="Rows that may have one document as a negative.  [default: ten times the mean, at least 10]",
 )
-@click.option("--worst", type=click.IntRange(0), default=10, show_default=True, help="Rows to show.")
+@click.option(
+    "--worst",
+    type=click.IntRange(0),
+    metavar="N",
+    help=f"Rows to show.  [default: {_SHOWN}; {_HELD} in a page]",
+)
 @loading_options
 @judge_options
 @click.option("--scores", type=_FILE, help="Write every score of every negative as Parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@page_option("Write a page for who decides what is mended.")
 @click.option(
     "--fail-on",
     multiple=True,
@@ -125,6 +135,7 @@ def audit(
     scores: Path | None,
     output: Path | None,
     as_json: bool,
+    page: Path | None,
     fail_on: tuple[str, ...],
     log: Path | None,
     **options: Any,
@@ -141,6 +152,7 @@ def audit(
     \b
     Examples:
       eci audit train.jsonl --qrels qrels/train.tsv --scores scores.parquet
+      eci audit train.jsonl --qrels qrels/train.tsv --report audit.html
       eci audit train.jsonl --fail-on known_positive=0 --fail-on duplicate_in_row=0.01
       eci audit train.jsonl --fix drop -o clean.parquet
       eci audit train.jsonl --judge gpt-4o-mini --price 0.15,0.6 --dry-run
@@ -150,23 +162,28 @@ def audit(
     from eci.audit.verdicts import described
 
     if log is not None:
-        _undo((*files, *([scores] if scores else [])), log, output)
+        _undo((*files, *(path for path in (scores, page) if path)), log, output)
         return
-    limits = _limits(fail_on)
-    _refuse(files, judge, scores, limits, {"output": output, **options})
-    result, mended = _audited(
-        files, (encoder, loading, cache), reading, judge, {"scores": scores, "output": output, **options}
-    )
+    limits, shown = _limits(fail_on), options.pop("worst")
+    options |= {"scores": scores, "output": output, "page": page}
+    options["worst"] = shown if shown is not None else _HELD if page else _SHOWN
+    _refuse(files, judge, limits, options)
+    result, mended = _audited(files, (encoder, loading, cache), reading, judge, options)
     if as_json:
         click.echo(result.to_json())
     elif judge.dry_run:
         click.echo(described(result.data["judge"]))
     else:
         written = [f"{scores}: every score of every negative"] if scores else []
-        click.echo("\n\n".join([result.described(), *written, *mended]))
+        told = replace(result, worst=result.worst[: _SHOWN if shown is None else None])
+        click.echo("\n\n".join([told.described(), *written, *mended]))
+    if page is not None:
+        from eci.report.auditing import audited
+
+        write_page(page, audited(result))
     exceeded = result.exceeded(limits)
-    for told in exceeded:
-        click.echo(f"Failed: {told}", err=True)
+    for failed in exceeded:
+        click.echo(f"Failed: {failed}", err=True)
     if exceeded:
         sys.exit(1)
 
@@ -174,12 +191,12 @@ def audit(
 def _refuse(
     files: tuple[str, ...],
     judge: JudgeOptions,
-    scores: Path | None,
     limits: dict[str, float],
     options: dict[str, Any],
 ) -> None:
     """Raise a `UsageError` for options that say nothing together."""
     action, output, issues = options["action"], options["output"], options["issues"]
+    written = options["scores"] or options["page"]
     if not files:
         raise click.UsageError("Name the rows to audit: FILE...")
     if action is not None and output is None:
@@ -196,7 +213,7 @@ def _refuse(
         raise click.UsageError(
             "--dry-run, --judge-limit and judged_false_negative need a judge: give --judge MODEL."
         )
-    if judge.dry_run and (scores or limits or action):
+    if judge.dry_run and (written or limits or action):
         raise click.UsageError("--dry-run asks nothing, so there is nothing to write, mend or fail on yet.")
 
 
@@ -208,6 +225,7 @@ def _audited(
     options: dict[str, Any],
 ) -> tuple[AuditResult, list[str]]:
     """The result, and what a fix did, in words."""
+    from eci.api import versions
     from eci.atomic import refuse_places
     from eci.audit.changes import log_of
     from eci.audit.collecting import Judgements
@@ -228,7 +246,10 @@ def _audited(
         *([options["scores"]] if options["scores"] else []),
         *([output, log_of(output)] if output else []),
     ]
-    refuse_places(written, [*rows.paths, *beside, *(judge.chat.files if judge.model else ())])
+    read_from = [*rows.paths, *beside, *(judge.chat.files if judge.model else ())]
+    refuse_places(written, read_from)
+    if options["page"]:
+        refuse_page(options["page"], written, read_from)
     if action is not None:
         refuse_fix(rows, output, action, issues)
     known = Judgements.read(*(options[name] for name in ("qrels", "test_qrels", "test_queries")))
@@ -239,7 +260,7 @@ def _audited(
         result = run(
             rows, ready, settings, known=known, table=options["scores"], judge=asked, progress=progress
         )
-        result.settings["command"] = command_line()
+        result.settings.update(command=command_line(), versions=versions())
         if action is None or result.findings is None:
             return result, []
         if asked is not None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from eci.report.writing import Behind
+    from eci.results import ScoreResult
     from eci.task import Miner, RetrievalTask
     from eci.types import Progress
 
@@ -33,7 +35,7 @@ _EVERY = 2
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("eci-demo"),
     show_default=True,
-    help="Folder for the mined rows and the result.",
+    help="Folder for the mined rows, the result and its page.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the random negatives and of the edits.")
 def demo(output: Path, seed: int) -> None:
@@ -51,9 +53,11 @@ def demo(output: Path, seed: int) -> None:
     from eci.datasets import ReadOptions
     from eci.datasets.beir import write_corpus
     from eci.datasets.docstrings import docstring_task
+    from eci.report.writing import Behind
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
+    again = f"eci score {output / '*.parquet'} --candidates {output / 'corpus.jsonl'}"
     task = docstring_task(every=_EVERY)
     click.echo(f"Python standard library: {len(task):,} queries, {len(task.corpus):,} documents", err=True)
     with StderrProgress() as progress:
@@ -64,7 +68,9 @@ def demo(output: Path, seed: int) -> None:
         with api.prepared_encoder(progress=progress) as encoder:
             reading = ReadOptions(candidates=corpus)
             result = api.score(files, encoder, reading=reading, progress=progress)
+            result.settings["command"] = again
             cards = _worth_reading(files, encoder)
+            page = _page(result, output, Behind(files, encoder, reading), progress)
     with atomic_path(output / "result.json") as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(describe(result))
@@ -72,11 +78,24 @@ def demo(output: Path, seed: int) -> None:
     for card in cards:
         click.echo(card)
     click.echo(
+        f"{page}\n"
         f"Rows of each source, corpus.jsonl and result.json: {output}; {time.monotonic() - began:.0f} s.\n"
-        f"Again:\n  eci score {output / '*.parquet'} --candidates {corpus}\n"
+        f"Again:\n  {again}\n"
         f"What agreed best with training so far, in two minutes:\n"
         f"  eci probe {output / '*.parquet'} --candidates {corpus}"
     )
+
+
+def _page(result: ScoreResult, folder: Path, behind: Behind, progress: Progress) -> str:
+    """Write the page of the result; gives where it is, or why there is none."""
+    from eci.errors import MissingDependency
+    from eci.report.writing import write
+
+    try:
+        page, rows = write(result, folder / "report.html", behind, progress)
+    except MissingDependency as error:
+        return f"No page for a browser: {error}"
+    return f"Page for a browser: {page}; its rows: {rows}"
 
 
 def _mined(task: RetrievalTask, folder: Path, seed: int, progress: Progress) -> list[Path]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from eci.comparison import Comparison
-    from eci.results import ScoreResult
+    from eci.report.data import Report
 
+_READ = (
+    "Read are results of eci score (-o result.json), eci audit (--json > audit.json) and eci validate "
+    "(result.json in its folder)."
+)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -26,7 +30,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--rows",
     type=_FILE,
     metavar="PARQUET",
-    help="The rows that eci score --report wrote beside its page: distributions, scatter and texts.",
+    help="The rows that eci score --report wrote beside its page: distributions, scatter and texts. Of a "
+    "result of eci score.",
 )
 @click.option(
     "--figures",
@@ -35,16 +40,18 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Write every figure as SVG and PNG into this folder.",
 )
 def report(result: Path, output: Path | None, rows: Path | None, figures: Path | None) -> None:
-    """Make a page of what 'eci score -o RESULT.json' found, for somebody who decides what to train on.
+    """Make a page of RESULT.json, for somebody who decides what to train on.
 
-    One file that fetches nothing: the decision, why, where it comes from; with --rows also the rows, to
-    search and to leaf through.
+    RESULT.json is what 'eci score -o', 'eci audit --json' or 'eci validate -o' wrote. The page is one file
+    that fetches nothing: the decision, why, where it comes from; and rows to search and to leaf through, of
+    a score with --rows.
 
     \b
     Examples:
       eci report result.json -o report.html
       eci report result.json --rows report.rows.parquet -o report.html --figures figures/
       eci report result.json -o summary.md
+      eci report audit.json -o audit.html
     """  # noqa: D301
     if output is None and figures is None:
         raise click.UsageError("Say what to make: -o report.html, -o summary.md, or --figures DIR.")
@@ -54,17 +61,13 @@ def report(result: Path, output: Path | None, rows: Path | None, figures: Path |
     from eci.datasets import folders
     from eci.report.exporting import export
     from eci.report.render import markdown, page, require
-    from eci.report.rows import read_sample
-    from eci.report.summarise import MOST, first_of, summarise
 
     require()
     outputs = [path for path in (output, figures) if path is not None]
     refuse_places(outputs, [result, *([rows] if rows else [])])
     if figures is not None:
         folders.refuse(figures)
-    found = _read(result)
-    sample = read_sample(rows, MOST, first_of(found)) if rows else None
-    told = summarise(found, sample)
+    told = _report(result, rows)
     if output is not None:
         text = markdown(told) if output.suffix.lower() == ".md" else page(told)
         with atomic_path(output) as temporary:
@@ -76,26 +79,69 @@ def report(result: Path, output: Path | None, rows: Path | None, figures: Path |
         click.echo(f"{figures}: {len(names):,} files", err=True)
 
 
-def _read(path: Path) -> ScoreResult | Comparison:
-    """A result of one encoder, or of several.
+def _report(path: Path, rows: Path | None) -> Report:
+    """What a page says of a result, whichever command wrote it.
 
     Raises
     ------
     DataError
-        The file is neither.
+        No command wrote it.
+    UsageError
+        Rows were given, and belong to no result of this kind.
     """
-    import json
-
-    from eci.comparison import SCHEMA, Comparison
-    from eci.datasets.card import read_result
+    from eci.audit.result import SCHEMA as AUDIT
+    from eci.comparison import SCHEMA as COMPARISON
     from eci.errors import DataError
+    from eci.results import SCHEMA as SCORE
+    from eci.validation.findings import SCHEMA as VALIDATION
 
     try:
         loaded = json.loads(path.read_bytes())
-        if isinstance(loaded, dict) and loaded.get("schema") == SCHEMA:
-            return Comparison.from_json(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON ({error}). {_READ}") from error
+    schema = loaded.get("schema") if isinstance(loaded, dict) else None
+    if schema not in (SCORE, COMPARISON, AUDIT, VALIDATION):
+        told = f"has the schema {schema!r}" if schema else "names no schema of eci"
+        raise DataError(f"{path}: {told}. {_READ}")
+    if schema in (SCORE, COMPARISON):
+        return _scored(path, rows)
+    if rows is not None:
+        raise click.UsageError(f"--rows belong to a result of eci score, and {path} is {schema}.")
+    try:
+        return _audited(path) if schema == AUDIT else _validated(loaded)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise DataError(
+            f"{path}: lacks what this eci writes into {schema} ({error!r}). Make it again."
+        ) from error
+
+
+def _scored(path: Path, rows: Path | None) -> Report:
+    from eci.comparison import SCHEMA, Comparison
+    from eci.datasets.card import read_result
+    from eci.errors import DataError
+    from eci.report.rows import read_sample
+    from eci.report.summarise import MOST, first_of, summarise
+    from eci.results import ScoreResult
+
+    found: ScoreResult | Comparison
+    try:
+        compared = json.loads(path.read_bytes())["schema"] == SCHEMA
+        found = Comparison.from_json(path.read_bytes()) if compared else read_result(path)
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"{path}: is no result of eci score ({error}). Write one with: eci score ROWS -o result.json"
         ) from error
-    return read_result(path)
+    return summarise(found, read_sample(rows, MOST, first_of(found)) if rows else None)
+
+
+def _audited(path: Path) -> Report:
+    from eci.audit.result import AuditResult
+    from eci.report.auditing import audited
+
+    return audited(AuditResult.from_json(path.read_bytes()))
+
+
+def _validated(loaded: dict[str, Any]) -> Report:
+    from eci.report.validated import validated
+
+    return validated(loaded)

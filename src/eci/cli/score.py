@@ -18,6 +18,7 @@ from eci.cli.options import (
     result_option,
     scoring_options,
 )
+from eci.cli.pages import page_option, refuse_page
 
 if TYPE_CHECKING:
     from eci.comparison import Comparison
@@ -58,13 +59,7 @@ if TYPE_CHECKING:
 )
 @loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
-@click.option(
-    "--report",
-    "page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PAGE.html",
-    help="Write a page for who decides, and its rows beside it as PAGE.rows.parquet.",
-)
+@page_option("Write a page for who decides, and its rows beside it as PAGE.rows.parquet.")
 @result_option
 def score(
     *,
@@ -98,7 +93,11 @@ def score(
 
     settings = _settings(scoring, options)
     if page is not None:
-        _refuse_page(page, output, files)
+        from eci.report.writing import rows_beside
+
+        # A name on the hub is no file.
+        read = [path for path in map(Path, files) if path.exists()]
+        refuse_page(page, [*([output] if output else []), rows_beside(page)], read)
     with _vectors(cache, page) as kept:
         given: dict[str, Any] = {"settings": settings, "reading": reading, "loading": loading, "cache": kept}
         with working(output) as (progress, keep):
@@ -121,21 +120,6 @@ def score(
             with StderrProgress() as progress:
                 made = write(found, page, Behind(list(files), encoders[0], reading, loading, kept), progress)
             click.echo(f"Page: {made[0]}; its rows: {made[1]}", err=True)
-
-
-def _refuse_page(page: Path, output: Path | None, files: tuple[str, ...]) -> None:
-    """What would stop the page is told before the work, not after it."""
-    from eci.atomic import refuse_places, require_folder
-    from eci.report.render import require
-    from eci.report.writing import rows_beside
-
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--report takes a name that ends in .html, got {page}.")
-    require()
-    require_folder(page)
-    # A name on the hub is no file.
-    read = [path for path in map(Path, files) if path.exists()]
-    refuse_places([*([output] if output else []), page, rows_beside(page)], read)
 
 
 @contextmanager

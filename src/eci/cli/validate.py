@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
+from eci.cli.command import command_line
+from eci.cli.pages import page_option, refuse_page, write_page
 from eci.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,7 +43,10 @@ _HERE, _OUT = "FOLDER", Path("OUTPUT")
     help="Read the plan, look whether what it names is there, say what it would run, and stop.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def validate(plan: Path, output: Path, devices: tuple[str, ...], check: bool, as_json: bool) -> None:
+@page_option("Write a page for who asks which metric told what training did.")
+def validate(
+    plan: Path, output: Path, devices: tuple[str, ...], check: bool, as_json: bool, page: Path | None
+) -> None:
     """Train on every source, and see which metric would have told which is best.
 
     EXPERIMENT.toml names a model, collections, sources and seeds (docs/validation.md; examples/ holds four).
@@ -51,12 +58,15 @@ def validate(plan: Path, output: Path, devices: tuple[str, ...], check: bool, as
     Examples:
       eci validate examples/weak-start.toml --check -o weak-start
       eci validate examples/weak-start.toml -o weak-start --device cpu --device cpu
+      eci validate examples/weak-start.toml -o weak-start --report weak-start.html
     """  # noqa: D301
     from eci.atomic import atomic_path
     from eci.cli.progress import StderrProgress
     from eci.validation.experiment import Experiment
     from eci.validation.running import validate as run
 
+    if page is not None:
+        refuse_page(page, [output / "result.json"], [plan])
     experiment = Experiment.read(plan)
     try:
         _refuse_commands(experiment.checked())
@@ -66,10 +76,14 @@ def validate(plan: Path, output: Path, devices: tuple[str, ...], check: bool, as
         click.echo(experiment.text())
         return
     with StderrProgress() as progress:
-        found = run(experiment, output, devices=devices, progress=progress)
+        found = replace(run(experiment, output, devices=devices, progress=progress), command=command_line())
     with atomic_path(output / "result.json") as temporary:
         temporary.write_text(found.to_json() + "\n", encoding="utf-8")
     click.echo(found.to_json() if as_json else f"{found.text()}\n\n{output / 'result.json'}")
+    if page is not None:
+        from eci.report.validated import validated
+
+        write_page(page, validated(json.loads(found.to_json())))
 
 
 def _refuse_commands(experiment: Experiment) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eci.errors import MissingDependency
+from eci.report.agreement_charts import against, seeds
+from eci.report.channels import ROW, WIDTH, colours, dashes, told
 from eci.report.data import Figure
 from eci.report.looks import CONFIG, INK, LIGHTS, PALETTE, SIGNS, VERDICTS
 
 if TYPE_CHECKING:
     import altair as alt
-
-_ROW = 22
-WIDTH = 640
 
 
 def specification(figure: Figure) -> dict[str, Any]:
@@ -30,11 +29,12 @@ def specification(figure: Figure) -> dict[str, Any]:
         raise MissingDependency("A report", "altair", "report") from error
     chart = CHARTS[figure.kind](alt, figure.data)
     made: dict[str, Any] = chart.to_dict(validate=False)
-    named = {
+    # In their order: that of a set differs from run to run.
+    named = [
         name
         for name, rows in figure.data.items()
         if rows and isinstance(rows, list) and isinstance(rows[0], dict)
-    }
+    ]
     # Values go in as they are: Altair would look at, and copy, each of them.
     # What Vega gives to who does not see the drawing.
     made["description"] = f"{figure.title}. {figure.description}"
@@ -62,15 +62,15 @@ def _tradeoff(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         .mark_text(align="right", baseline="bottom", dy=-3, fontSize=10.5, color=INK, opacity=0.7)
         .encode(x, y, text="level:N")
     )
-    colour = _colours(alt, data["order"], "label")
+    colour = colours(alt, data["order"], "label")
     regions = (
         alt.Chart(alt.NamedData("regions"))
         .mark_line(interpolate="linear-closed", strokeWidth=1.2, fillOpacity=0.14)
-        .encode(x, y, order="corner:Q", color=colour, fill=_colours(alt, data["order"], "label", alt.Fill))
+        .encode(x, y, order="corner:Q", color=colour, fill=colours(alt, data["order"], "label", alt.Fill))
     )
     points = alt.Chart(alt.NamedData("points"))
     dots = points.mark_point(filled=True, size=60, opacity=1).encode(
-        x, y, color=colour, tooltip=["label:N", "n:N", *_told(alt, "signal", "margin", "eci")]
+        x, y, color=colour, tooltip=["label:N", "n:N", *told(alt, "signal", "margin", "eci")]
     )
     names = points.mark_text(dy=-12, fontSize=11.5, fontWeight="bold", color=INK).encode(x, y, text="rank:N")
     return (line + ends + regions + dots + names).add_params(chosen).properties(width=WIDTH, height=380)
@@ -80,12 +80,13 @@ def _intervals(alt: Any, data: dict[str, Any]) -> alt.FacetChart:
     base = alt.Chart().encode(
         y=alt.Y("source:N", sort=data["order"], title=None),
     )
-    x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=4))
+    shares = {"format": data["format"], "labelOverlap": True, "labelFlush": False} if "format" in data else {}
+    x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=4, **shares))
     bars = base.mark_rule(strokeWidth=2, color=PALETTE[0]).encode(x=alt.X("low:Q", title=None), x2="high:Q")
     dots = base.mark_point(filled=True, size=45, opacity=1, color=PALETTE[0]).encode(
-        x=x, tooltip=["source:N", "part:N", *_told(alt, "value", "low", "high")]
+        x=x, tooltip=["source:N", "part:N", *told(alt, "value", "low", "high")]
     )
-    height = max(60, _ROW * len(data["order"]))
+    height = max(60, ROW * len(data["order"]))
     return (
         (bars + dots)
         .properties(width=170, height=height)
@@ -110,10 +111,10 @@ def _effects(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
     title = "gain in alignment over in-batch negatives alone"
     bars = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
-        x="value:Q", shape=shape, tooltip=["source:N", "verdict:N", *_told(alt, "value", "low", "high")]
+        x="value:Q", shape=shape, tooltip=["source:N", "verdict:N", *told(alt, "value", "low", "high")]
     )
     zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(opacity=0.6, color=INK).encode(x="x:Q")
-    return (zero + bars + dots).properties(width=WIDTH, height=max(60, _ROW * len(data["order"])))
+    return (zero + bars + dots).properties(width=WIDTH, height=max(60, ROW * len(data["order"])))
 
 
 def _distributions(alt: Any, data: dict[str, Any]) -> alt.FacetChart:
@@ -151,7 +152,7 @@ def _pair(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         .encode(
             alt.X("x:Q", scale=free, title=data["axes"][0]),
             alt.Y("y:Q", scale=free, title=data["axes"][1]),
-            tooltip=[alt.Tooltip("query:Q", title="query no."), *_told(alt, "x", "y")],
+            tooltip=[alt.Tooltip("query:Q", title="query no."), *told(alt, "x", "y")],
         )
     )
     both = [[entry[axis] for entry in data["values"]] or [0.0, 1.0] for axis in ("x", "y")]
@@ -176,12 +177,37 @@ def _sweep(alt: Any, data: dict[str, Any]) -> alt.Chart:
                 axis=alt.Axis(values=sorted({entry["temperature"] for entry in data["values"]}), format="~g"),
             ),
             y=alt.Y("value:Q", title="eci_sem, nats per dimension", scale=alt.Scale(zero=True)),
-            color=_colours(alt, data["order"]),
-            strokeDash=_dashes(alt, data["order"]),
+            color=colours(alt, data["order"]),
+            strokeDash=dashes(alt, data["order"]),
             tooltip=["source:N", "temperature:Q", alt.Tooltip("value:Q", format=".4f")],
         )
         .properties(width=WIDTH, height=300)
     )
+
+
+def _chances(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
+    lines = (
+        alt.Chart(alt.NamedData("values"))
+        .mark_line(interpolate="step-before")
+        .encode(
+            x=alt.X("at:Q", title="probability of at least", scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y(
+                "share:Q",
+                title="share of the source's negatives",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~%", tickCount=5),
+            ),
+            color=colours(alt, data["order"]),
+            strokeDash=dashes(alt, data["order"]),
+            tooltip=["source:N", alt.Tooltip("at:Q", format=".3f"), alt.Tooltip("share:Q", format=".2%")],
+        )
+    )
+    bound = (
+        alt.Chart(alt.Data(values=[{"at": data["bound"]}]))
+        .mark_rule(color=INK, opacity=0.6, strokeDash=[3, 3])
+        .encode(x="at:Q")
+    )
+    return (bound + lines).properties(width=WIDTH, height=300)
 
 
 def _lights(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
@@ -219,36 +245,12 @@ def _ranks(alt: Any, data: dict[str, Any]) -> alt.Chart:
                 scale=alt.Scale(reverse=True, zero=False),
                 axis=alt.Axis(tickMinStep=1, format="d"),
             ),
-            color=_colours(alt, data["order"]),
-            strokeDash=_dashes(alt, data["order"]),
+            color=colours(alt, data["order"]),
+            strokeDash=dashes(alt, data["order"]),
             tooltip=["encoder:N", "source:N", "rank:Q"],
         )
-        .properties(width=WIDTH, height=max(160, _ROW * len(data["order"])))
+        .properties(width=WIDTH, height=max(160, ROW * len(data["order"])))
     )
-
-
-def _colours(alt: Any, order: list[str], field: str = "source", channel: Any = None) -> Any:
-    shades = [PALETTE[place % len(PALETTE)] for place in range(len(order))]
-    return (channel or alt.Color)(
-        f"{field}:N",
-        scale=alt.Scale(domain=order, range=shades),
-        legend=_legend(alt),
-    )
-
-
-def _legend(alt: Any) -> Any:
-    return alt.Legend(columns=3, symbolLimit=60, labelLimit=170, symbolOpacity=1)
-
-
-def _dashes(alt: Any, order: list[str]) -> Any:
-    """What tells lines apart where colours begin again."""
-    kinds = ([1, 0], [6, 3], [2, 2])
-    shades = [kinds[place // len(PALETTE) % len(kinds)] for place in range(len(order))]
-    return alt.StrokeDash("source:N", scale=alt.Scale(domain=order, range=shades), legend=_legend(alt))
-
-
-def _told(alt: Any, *names: str) -> list[Any]:
-    return [alt.Tooltip(f"{name}:Q", format=".3f") for name in names]
 
 
 CHARTS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
@@ -260,4 +262,7 @@ CHARTS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "sweep": _sweep,
     "lights": _lights,
     "ranks": _ranks,
+    "chances": _chances,
+    "against": against,
+    "seeds": seeds,
 }

@@ -14,7 +14,16 @@ Cell: TypeAlias = Any
 # Text and light are str; number, signed, share and count are numbers, NaN or None where there is none; the
 # intervals, drawn as a bar or not, are (value, low, high).
 Kind: TypeAlias = Literal[
-    "text", "light", "number", "signed", "share", "count", "interval", "signed-interval", "bar"
+    "text",
+    "light",
+    "number",
+    "signed",
+    "share",
+    "count",
+    "interval",
+    "signed-interval",
+    "share-interval",
+    "bar",
 ]
 
 _CONTROLS = re.compile(
@@ -141,7 +150,7 @@ class Report:
     command : str, optional
         The command line that obtains the result again.
     explorer : dict, optional
-        Rows to leaf through, as `eci.report.exploring.explorer` makes them.
+        Rows to leaf through, as `eci.report.exploring.explorer` or `eci.report.cases.cases` makes them.
     """
 
     title: str

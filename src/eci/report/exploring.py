@@ -144,20 +144,28 @@ def _costs(sample: Sample, chosen: _Chosen, plan: Plan) -> Integers:
     first = np.full(len(sample.documents), len(sample), dtype=np.int64)
     np.minimum.at(first, documents, rows)
     shown = np.flatnonzero(first < len(sample))
-    sizes = [_size(sample.documents[number], plan.characters) for number in shown.tolist()]
+    sizes = [size(sample.documents[number], plan.characters) for number in shown.tolist()]
     costs = np.bincount(first[shown], np.array(sizes, dtype=np.float64), minlength=len(sample))
     costs += _BESIDE * (np.bincount(rows, minlength=len(sample)) + len(sample.sources))
     costs += [
-        _size(label, plan.characters) + _size(query, plan.characters)
+        size(label, plan.characters) + size(query, plan.characters)
         for label, query in zip(sample.labels, sample.queries, strict=True)
     ]
     return costs.astype(np.int64)
 
 
-def _size(text: str, characters: int) -> int:
-    cut = visible(text[:characters])
-    written = len(json.dumps(cut, ensure_ascii=False).encode("utf-8", "replace"))
-    return written + 5 * sum(map(cut.count, _ESCAPED)) + 8
+def size(text: str, characters: int) -> int:
+    """Bytes that a text takes in the page when no more of it is shown."""
+    shown = visible(text[:characters])
+    written = len(json.dumps(shown, ensure_ascii=False).encode("utf-8", "replace"))
+    return written + 5 * sum(map(shown.count, _ESCAPED)) + 8
+
+
+def cut(text: str, characters: int) -> str | list[str | int]:
+    """A text; or what there is room for of it, and its length."""
+    if len(text) <= characters:
+        return visible(text)
+    return [visible(text[:characters]), len(text)]
 
 
 class _Texts:
@@ -176,10 +184,8 @@ class _Texts:
         return self._numbers[document]
 
     def cut(self, text: str) -> str | list[str | int]:
-        """A text; or what there is room for of it, and its length."""
-        if len(text) <= self._characters:
-            return visible(text)
-        return [visible(text[: self._characters]), len(text)]
+        """A text, or as much of it as is shown of any."""
+        return cut(text, self._characters)
 
 
 def _queries(

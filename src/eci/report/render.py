@@ -29,7 +29,11 @@ _SIGNS = {
     "suspicious": "◐",
     "separable": "✕",
     "unknown": "–",
+    "yardstick": "–",
+    "passed": "✓",
+    "failed": "✕",
 }
+_IN_MARKDOWN = ("effects", "issues", "checks", "judge", "agreement", "hits")
 # What would end the block of data, open a comment in it, or end a line in JavaScript before ECMAScript 2019.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -80,8 +84,11 @@ def markdown(report: Report) -> str:
         return table(heads, rows)
 
     decision = report.decision
-    why = [figure.table for section in report.sections for figure in section.figures if figure.table]
-    effects = [told for told in why if told.key == "effects"]
+    tables = [
+        *(figure.table for section in report.sections for figure in section.figures if figure.table),
+        *(told for section in report.sections for told in section.tables),
+    ]
+    shown = [told for told in tables if told.key in _IN_MARKDOWN and told.rows]
     trust = [section for section in report.sections if section.key == "trust"]
     parts = [
         f"## {escaped(decision.headline)}",
@@ -91,13 +98,13 @@ def markdown(report: Report) -> str:
         *(f"**{escaped(head)}**: {escaped(told)}" for head, told in decision.sentences),
         *(["Careful:"] if decision.warnings else []),
         *bullets(decision.warnings),
-        *(part for told in effects for part in (f"### {escaped(told.title)}", tabled(told))),
+        *(part for told in shown for part in (f"### {escaped(told.title)}", tabled(told))),
         *(part for section in trust for part in (f"### {escaped(section.title)}", escaped(section.lead))),
         *(
             tabled(told)
             for section in trust
             for told in section.tables
-            if told.key in ("encoder", "files") and told.rows
+            if told.key in ("encoder", "files", "plan") and told.rows
         ),
         *([fenced("console", report.command)] if report.command else []),
     ]
@@ -125,7 +132,7 @@ def cell(value: Any, column: Column) -> str:
     ('0.50 (0.40 … 0.60)', '12.5%')
     """
     kind, digits = column.kind, column.digits
-    if kind in ("interval", "signed-interval", "bar"):
+    if kind in ("interval", "signed-interval", "share-interval", "bar"):
         low, high = (_figure(end, kind, digits) for end in value[1:])
         middle = _figure(value[0], kind, digits)
         return middle if low == "–" else f"{middle} ({low} … {high})"
@@ -139,7 +146,7 @@ def _figure(value: float | None, kind: str, digits: int) -> str:
         return "–"
     if kind == "count":
         return f"{value:,.0f}"
-    if kind == "share":
+    if kind.startswith("share"):
         return f"{value:.{digits}%}"
     told = number(value, digits)
     return f"+{told}" if kind.startswith("signed") and value >= 0 else told

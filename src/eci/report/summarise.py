@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from eci.comparison import Comparison
 from eci.report.data import Column, Figure, Report, Section, Table, visible
 from eci.report.deciding import decision
@@ -12,6 +9,7 @@ from eci.report.encoders import encoders
 from eci.report.explaining import baselines, effects, everything, lights, split, sweep
 from eci.report.exploring import explorer
 from eci.report.mapping import tradeoff
+from eci.report.provenance import command_of, data_table, encoder_table, files_table, settings_table
 from eci.report.rows import Sample
 from eci.report.sampled import distributions, pair
 from eci.results import ScoreResult, count
@@ -50,7 +48,7 @@ def summarise(result: ScoreResult | Comparison, sample: Sample | None = None) ->
         ),
         decision=decision(first),
         sections=tuple(sections),
-        command=_command(first),
+        command=command_of(first.settings),
         explorer=explorer(first, sample) if sample else None,
     )
 
@@ -58,11 +56,6 @@ def summarise(result: ScoreResult | Comparison, sample: Sample | None = None) ->
 def first_of(result: ScoreResult | Comparison) -> ScoreResult:
     """The result that a page is about: that of the first encoder."""
     return result.results[0] if isinstance(result, Comparison) else result
-
-
-def _command(result: ScoreResult) -> str | None:
-    command = result.settings.get("command")
-    return visible(str(command)) if command else None
 
 
 def _why(result: ScoreResult, sample: Sample | None) -> Section:
@@ -108,35 +101,8 @@ def _figures(result: ScoreResult) -> Section:
 
 def _trust(result: ScoreResult, sample: Sample | None) -> Section:
     encoder, settings, data = result.encoder, result.settings, result.data
-    about = [
-        ("Encoder", encoder.get("name")),
-        ("Model to be fine-tuned", encoder.get("target")),
-        ("Digest of its weights (BLAKE2b)", encoder.get("weights_blake2b")),
-        ("Precision", encoder.get("precision")),
-        ("Dimension", encoder.get("dimension")),
-        ("Tokens read of a text", encoder.get("max_seq_length")),
-        ("Prompts", encoder.get("prompts")),
-        *_versions(settings, encoder),
-    ]
-    skipped = ("versions", "command", "reading", "loading")
-    set_to = [(name, value) for name, value in settings.items() if name not in skipped]
-    set_to += [
-        (f"{kind}: {name}", value)
-        for kind in ("reading", "loading")
-        for name, value in (settings.get(kind) or {}).items()
-        if value not in (None, (), [], False)
-    ]
-    counts = [
-        (name.replace("_", " "), data[name])
-        for name in ("rows", "queries", "documents", "negatives", "layout")
-        if name in data
-    ]
     covered = tuple(
         (visible(entry.source), entry.queries, entry.negatives, entry.coverage) for entry in result.sources
-    )
-    files = tuple(
-        (visible(str(file.get("name"))), file.get("bytes"), visible(str(file.get("sha256", "–"))))
-        for file in data.get("files", ())
     )
     lacking = tuple(
         visible(text.removeprefix("null: ")) for text in result.warnings if text.startswith("null: ")
@@ -151,15 +117,10 @@ def _trust(result: ScoreResult, sample: Sample | None) -> Section:
         "Where this comes from",
         CAVEAT,
         tables=(
-            _pairs("encoder", "Encoder and versions", about),
-            _pairs("settings", "Settings", set_to),
-            _pairs("data", "Data", counts),
-            Table(
-                "files",
-                "Files that were read",
-                (Column("File"), Column("Bytes", "count"), Column("SHA-256")),
-                files,
-            ),
+            encoder_table(encoder, settings),
+            settings_table(settings),
+            data_table(data),
+            files_table(data),
             Table(
                 "coverage",
                 "Coverage",
@@ -175,17 +136,3 @@ def _trust(result: ScoreResult, sample: Sample | None) -> Section:
         ),
         notes=tuple(notes),
     )
-
-
-def _versions(settings: dict[str, Any], encoder: dict[str, Any]) -> list[tuple[str, Any]]:
-    found = {**settings.get("versions", {}), **encoder.get("versions", {})}
-    return [(f"Version of {name}", version) for name, version in found.items()]
-
-
-def _pairs(key: str, title: str, pairs: list[tuple[str, Any]]) -> Table:
-    rows = tuple((name, visible(_told(value))) for name, value in pairs if value is not None)
-    return Table(key, title, (Column("What"), Column("Value")), rows, pairs=True)
-
-
-def _told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -73,12 +73,15 @@ class Outcome:
         The plan.
     compared : tuple of Compared
     versions : dict
+    command : str, optional
+        The command line that obtains it again.
     """
 
     name: str
     experiment: dict[str, Any]
     compared: tuple[Compared, ...]
     versions: dict[str, str]
+    command: str | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, found: Sequence[Compared]) -> Outcome:
@@ -112,6 +115,7 @@ class Outcome:
             ],
             "summaries": {encoder: found.to_dict() for encoder, found in self.summaries.items()},
             "versions": self.versions,
+            **({"command": self.command} if self.command else {}),
         }
         return orjson.dumps(_rounded(plain(told))).decode()
 

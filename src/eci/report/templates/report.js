@@ -200,21 +200,74 @@
 
   // ---- rows
 
+  const thousands = (number) => number.toLocaleString("en");
+  const plain = (text) => (Array.isArray(text) ? text[0] : text);
+
+  // Text with what is searched for marked, as nodes.
+  function marked(text, wanted) {
+    if (!wanted) return [text];
+    const low = text.toLowerCase();
+    // Lower case may have another length; then nothing is marked.
+    if (low.length !== text.length) return [text];
+    const nodes = [];
+    let from = 0;
+    for (let at = low.indexOf(wanted); at >= 0; at = low.indexOf(wanted, from)) {
+      nodes.push(text.slice(from, at), make("mark", {}, text.slice(at, at + wanted.length)));
+      from = at + wanted.length;
+    }
+    return [...nodes, text.slice(from)];
+  }
+
+  function told(text, wanted) {
+    const cut = Array.isArray(text);
+    return make("bdi", {}, ...marked(plain(text), wanted), cut ? make("span", { class: "cut" }, ` … (${thousands(text[1])} characters)`) : null);
+  }
+
+  // A list of cards, a page of them at a time.
+  function leafing(card, one, many) {
+    const size = 10;
+    let found = [];
+    let start = 0;
+    const status = make("span", { role: "status", id: "status" });
+    const list = make("div", { id: "list" });
+    const last = () => Math.max(0, Math.floor((found.length - 1) / size) * size);
+    const step = (label, text, move) => make("button", { type: "button", "aria-label": label, onclick: () => { start = move(); render(); list.scrollIntoView({ block: "nearest" }); } }, text);
+    const steps = [
+      step("First page", "«", () => 0),
+      step("Previous page", "‹ Previous", () => Math.max(0, start - size)),
+      step("Next page", "Next ›", () => Math.min(last(), start + size)),
+      step("Last page", "»", last),
+    ];
+    const whole = make("input", { type: "checkbox", id: "whole" });
+    whole.addEventListener("change", () => list.classList.toggle("whole", whole.checked));
+    function render() {
+      const here = found.slice(start, start + size);
+      list.replaceChildren(...here.map(card));
+      status.textContent = found.length
+        ? `${many} ${thousands(start + 1)}–${thousands(start + here.length)} of ${thousands(found.length)}`
+        : `No ${one} fits.`;
+      steps[0].disabled = steps[1].disabled = start === 0;
+      steps[2].disabled = steps[3].disabled = start >= last();
+    }
+    return {
+      list, render,
+      longer: make("label", {}, whole, "Longer texts"),
+      pager: make("div", { class: "pager" }, ...steps, status),
+      put(entries, at = 0) { found = entries; start = Math.floor(at / size) * size; render(); },
+    };
+  }
+
   const explore = { show() {} };
 
   function explorer() {
     const data = page.explorer;
-    if (!data) return;
+    if (!data || !data.queries) return;
     const box = document.getElementById("explorer");
-    const size = 10;
-    const lowered = data.documents.map((text) => (Array.isArray(text) ? text[0] : text).toLowerCase());
-    const plain = (text) => (Array.isArray(text) ? text[0] : text);
+    const lowered = data.documents.map((text) => plain(text).toLowerCase());
     const asked = data.queries.map(([label, query]) => `${plain(label)}\n${plain(query)}`.toLowerCase());
-    let found = [];
-    let start = 0;
     let wanted = "";
+    const leaves = leafing(card, "query", "Queries");
 
-    const thousands = (number) => number.toLocaleString("en");
     document.getElementById("rows-lead").textContent =
       `${thousands(data.told)} of ${thousands(data.total)} queries, drawn at random, each with the hardest ` +
       `${data.negatives === 1 ? "negative" : `${data.negatives} negatives`} of every source and the first ` +
@@ -226,25 +279,13 @@
     const source = make("select", { id: "of-source" }, ...options([["", "any source"], ...data.sources.map((name, place) => [place, name])]));
     const flag = make("select", { id: "flag" }, ...options([["", "any or none"], ...data.flags.map(([name], place) => [1 << place, name.replaceAll("_", " ")])]));
     const order = make("select", { id: "order" }, ...options([["drawn", "as drawn"], ["hard", "hardest negative first"], ["easy", "easiest first"]]));
-    const status = make("span", { role: "status", id: "status" });
-    const list = make("div", { id: "list" });
     const chosen = new Set(data.sources.keys());
     if (data.sources.length > 4) [...chosen].slice(4).forEach((place) => chosen.delete(place));
     const boxes = data.sources.map((name, place) => {
       const input = make("input", { type: "checkbox", checked: chosen.has(place) });
-      input.addEventListener("change", () => { if (input.checked) chosen.add(place); else chosen.delete(place); render(); });
+      input.addEventListener("change", () => { if (input.checked) chosen.add(place); else chosen.delete(place); leaves.render(); });
       return make("label", {}, input, make("bdi", {}, name));
     });
-    const step = (label, text, move) => make("button", { type: "button", "aria-label": label, onclick: () => { start = move(); render(); list.scrollIntoView({ block: "nearest" }); } }, text);
-    const last = () => Math.max(0, Math.floor((found.length - 1) / size) * size);
-    const steps = [
-      step("First page", "«", () => 0),
-      step("Previous page", "‹ Previous", () => Math.max(0, start - size)),
-      step("Next page", "Next ›", () => Math.min(last(), start + size)),
-      step("Last page", "»", last),
-    ];
-    const whole = make("input", { type: "checkbox", id: "whole" });
-    whole.addEventListener("change", () => list.classList.toggle("whole", whole.checked));
     let timer = 0;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(select, 120); });
     [source, flag, order].forEach((control) => control.addEventListener("change", select));
@@ -254,7 +295,7 @@
       const hits = wanted ? lowered.map((text) => text.includes(wanted)) : null;
       const bit = Number(flag.value) || 0;
       const only = source.value === "" ? null : Number(source.value);
-      found = [];
+      let found = [];
       data.queries.forEach((row, query) => {
         const parts = only === null ? row[3] : [row[3][only]];
         const there = parts.filter((part) => part);
@@ -275,28 +316,7 @@
         keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * (a - b)));
         found = keyed.map(([, query]) => query);
       }
-      start = 0;
-      render();
-    }
-
-    // Text with what is searched for marked, as nodes.
-    function marked(text) {
-      if (!wanted) return [text];
-      const low = text.toLowerCase();
-      // Lower case may have another length; then nothing is marked.
-      if (low.length !== text.length) return [text];
-      const nodes = [];
-      let from = 0;
-      for (let at = low.indexOf(wanted); at >= 0; at = low.indexOf(wanted, from)) {
-        nodes.push(text.slice(from, at), make("mark", {}, text.slice(at, at + wanted.length)));
-        from = at + wanted.length;
-      }
-      return [...nodes, text.slice(from)];
-    }
-
-    function told(text) {
-      const cut = Array.isArray(text);
-      return make("bdi", {}, ...marked(plain(text)), cut ? make("span", { class: "cut" }, ` … (${thousands(text[1])} characters)`) : null);
+      leaves.put(found);
     }
 
     function documentOf([number, cosine, bits]) {
@@ -305,7 +325,7 @@
       return make("p", { class: "doc" },
         make("span", { class: "cosine", title: "cosine with the query" }, (cosine / 1000).toFixed(3)),
         ...flags.map(([name, meaning]) => make("span", { class: "flag", title: meaning }, name.replaceAll("_", " "))),
-        told(data.documents[number]));
+        told(data.documents[number], wanted));
     }
 
     function card(query) {
@@ -317,30 +337,18 @@
           ...(part ? part[2].map(documentOf) : [make("p", { class: "doc cut" }, "none for this query")]));
       });
       return make("article", { "data-query": query },
-        make("h3", {}, told(text)),
+        make("h3", {}, told(text, wanted)),
         make("div", { class: "id" }, make("bdi", {}, plain(label))),
         make("div", { class: "positives" }, ...positives.map((entry) => documentOf([...entry, 0]))),
         make("div", { class: "sources", tabindex: 0, role: "group", "aria-label": "Negatives by source" }, ...columns));
-    }
-
-    function render() {
-      const here = found.slice(start, start + size);
-      list.replaceChildren(...here.map(card));
-      status.textContent = found.length
-        ? `Queries ${thousands(start + 1)}–${thousands(start + here.length)} of ${thousands(found.length)}`
-        : "No query fits.";
-      steps[0].disabled = steps[1].disabled = start === 0;
-      steps[2].disabled = steps[3].disabled = start >= last();
     }
 
     explore.show = (query) => {
       if (query >= data.queries.length) return;
       search.value = source.value = flag.value = "";
       order.value = "drawn";
-      select();
-      start = Math.floor(query / size) * size;
-      render();
-      list.querySelector(`[data-query="${query}"]`).scrollIntoView({ block: "start" });
+      leaves.put([...data.queries.keys()], query);
+      leaves.list.querySelector(`[data-query="${query}"]`).scrollIntoView({ block: "start" });
     };
 
     box.replaceChildren(
@@ -348,16 +356,86 @@
         make("div", { class: "controls" },
           make("label", {}, "Search ", search), make("label", {}, "Source ", source),
           make("label", {}, "Flag ", flag), make("label", {}, "Order ", order),
-          make("label", {}, whole, "Longer texts")),
+          leaves.longer),
         make("fieldset", {}, make("legend", {}, "Sources side by side"), ...boxes)),
-      make("div", { class: "pager" }, ...steps, status),
-      list);
+      leaves.pager,
+      leaves.list);
+    select();
+  }
+
+  // ---- negatives of an audit, one a row
+
+  function cases() {
+    const data = page.explorer;
+    if (!data || !data.cases) return;
+    let wanted = "";
+    const leaves = leafing(card, "row", "Rows");
+    document.getElementById("rows-lead").textContent =
+      `The ${data.cases.length === 1 ? "row" : `${thousands(data.cases.length)} rows`} with the most severe faults, each by its worst negative, ` +
+      `and the first ${thousands(data.characters)} characters of a text. ` +
+      (data.left ? `${thousands(data.left)} more of the result find no room here. ` : "") +
+      "An issue has a score from 0, severe, to 0.5, where it begins. Rows and negatives are counted from 0, as in the table of --scores.";
+    const search = make("input", { type: "search", id: "search", placeholder: "Words of a query or document" });
+    const source = make("select", { id: "of-source" }, ...options([["", "any source"], ...data.sources.map((name, at) => [at, name])]));
+    const issue = make("select", { id: "issue" }, ...options([["", "any issue"], ...data.issues.map(([name], at) => [at, name.replaceAll("_", " ")])]));
+    const verdict = make("select", { id: "verdict" }, ...options([["", "any or none"], ...data.verdicts.map((word) => [word, word])]));
+    const order = make("select", { id: "order" }, ...options([["worst", "worst first"], ["issue", "lowest score of the issue"], ["row", "as in the rows"]]));
+    const words = data.cases.map((entry) => [entry.label, entry.query, entry.negative, ...entry.positives].map(plain).join("\n").toLowerCase());
+    let timer = 0;
+    search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(select, 120); });
+    [source, issue, verdict, order].forEach((control) => control.addEventListener("change", select));
+
+    function select() {
+      wanted = search.value.trim().toLowerCase();
+      const score = (entry) => (issue.value === "" ? Math.min(...entry.issues.map(([, value]) => value)) : entry.issues.find(([at]) => at === Number(issue.value))[1]);
+      const found = [...data.cases.keys()].filter((at) => {
+        const entry = data.cases[at];
+        return words[at].includes(wanted) && (source.value === "" || entry.source === Number(source.value)) &&
+          (issue.value === "" || entry.issues.some(([name]) => name === Number(issue.value))) &&
+          (verdict.value === "" || (entry.verdict && entry.verdict[0] === verdict.value));
+      });
+      const by = { issue: (entry) => score(entry), row: (entry) => entry.row }[order.value];
+      if (by) found.sort((a, b) => by(data.cases[a]) - by(data.cases[b]));
+      leaves.put(found);
+    }
+
+    function card(at) {
+      const entry = data.cases[at];
+      const flags = entry.issues.map(([number, score]) => {
+        const [name, meaning, fault] = data.issues[number];
+        return make("span", { class: fault ? "flag" : "flag sign", title: meaning }, `${name.replaceAll("_", " ")} ${score.toFixed(2)}`);
+      });
+      const more = entry.more ? make("p", { class: "doc cut" }, `and ${thousands(entry.more)} more`) : null;
+      const judged = entry.verdict
+        ? make("p", { class: "judged" }, make("b", {}, `Judge: ${entry.verdict[0]} `), entry.verdict[1] ? told(entry.verdict[1], wanted) : null)
+        : null;
+      return make("article", { "data-case": at },
+        make("h3", {}, told(entry.query, wanted)),
+        make("div", { class: "id" }, `row ${entry.row}`, ...(entry.label ? [" · ", make("bdi", {}, plain(entry.label))] : []),
+          ` · negative ${entry.place}`, ...(entry.id ? [" · ", make("bdi", {}, plain(entry.id))] : [])),
+        make("div", { class: "flags" }, ...flags),
+        make("div", { class: "facing" },
+          make("div", { class: "positives" }, make("h4", {}, entry.positives.length === 1 ? "Labelled positive" : "Labelled positives"),
+            ...entry.positives.map((text) => make("p", { class: "doc" }, told(text, wanted))), more),
+          make("div", { class: "suspect" }, make("h4", {}, "Negative of ", make("bdi", {}, data.sources[entry.source])),
+            make("p", { class: "doc" }, plain(entry.negative) ? told(entry.negative, wanted) : "(no text)"), judged)));
+    }
+
+    document.getElementById("explorer").replaceChildren(
+      make("div", { class: "bar-controls" },
+        make("div", { class: "controls" },
+          make("label", {}, "Search ", search), make("label", {}, "Source ", source), make("label", {}, "Issue ", issue),
+          data.verdicts.length ? make("label", {}, "Judge ", verdict) : null,
+          make("label", {}, "Order ", order), leaves.longer)),
+      leaves.pager,
+      leaves.list);
     select();
   }
 
   document.querySelectorAll("figure.table table").forEach(sortable);
   pairs();
   explorer();
+  cases();
   figures();
   // What is folded away would be missing on paper.
   window.addEventListener("beforeprint", () => document.querySelectorAll(".reading details").forEach((entry) => { entry.open = true; }));
