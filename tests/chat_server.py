@@ -17,6 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PROMPT_TOKENS, COMPLETION_TOKENS = 11, 7
+# The form of what `answer_to` answers.
+SCHEMA = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "number": {"type": "integer"}},
+    "required": ["reason", "number"],
+    "additionalProperties": False,
+}
 
 # What is done with a request: a name below, or (status, body) or (status, body, headers).
 Fault = Any

@@ -23,3 +23,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "embedding-cache"
     monkeypatch.setenv("ECI_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def bare_environment(monkeypatch):
+    """Nothing that the client of openai takes from where it runs."""
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)

@@ -277,6 +277,12 @@ def test_edits_of_a_positive_are_near_it_on_purpose():
     assert (0, 0) not in found["likely_false_negative"]
 
 
+def test_the_word_edit_in_a_value_makes_no_edit():
+    near = FOX.replace("many", "some")
+    found = of([row("red fox", [{"source": "s", "text": near, "extra": '{"type": "edit"}'}])])
+    assert found["near_positive"] == [(0, 0)]
+
+
 def test_scores_of_a_teacher_count_where_it_scored_the_positives_too():
     def scored(query, positive, negatives):
         records = [{"source": "s", "text": f"{query} {n}", "score": n} for n in negatives]

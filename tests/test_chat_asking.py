@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import pytest
 
-from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, answer_to, well
+from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, SCHEMA, ChatServer, answer_to, well
 from eci.chat.asking import ChatAsker
 from eci.chat.counting import estimate
 from eci.chat.crew import Crew
@@ -31,19 +31,11 @@ from eci.chat.settings import ChatSettings
 from eci.chat.submitted import Ledger
 from eci.errors import ChatError, DataError, MissingDependency
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"reason": {"type": "string"}, "number": {"type": "integer"}},
-    "required": ["reason", "number"],
-    "additionalProperties": False,
-}
 KEY = "sk-of-nobody-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+def key(monkeypatch, bare_environment):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, _Handler, answer_to, completion
+from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, SCHEMA, ChatServer, _Handler, answer_to, completion
 from eci.chat import batch_api
 from eci.chat.asking import ChatAsker
 from eci.chat.batch_api import BatchApi
@@ -35,19 +35,11 @@ from fakes import make_rows, run_cli
 from test_generate import rows_of
 from writer_script import well
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"reason": {"type": "string"}, "number": {"type": "integer"}},
-    "required": ["reason", "number"],
-    "additionalProperties": False,
-}
 KEY = "sk-of-nobody-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+def key(monkeypatch, bare_environment):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, answer_to, completion, well
+from chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, SCHEMA, ChatServer, answer_to, completion, well
 from eci.chat import sending
 from eci.chat.asking import ChatAsker
 from eci.chat.entries import digest_of
@@ -25,20 +25,12 @@ from eci.chat.responses import Answer
 from eci.chat.settings import ChatSettings
 from eci.errors import ChatError
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"reason": {"type": "string"}, "number": {"type": "integer"}},
-    "required": ["reason", "number"],
-    "additionalProperties": False,
-}
 KEY = "sk-nobody/Abc+def==0123456789"
 ANSWER = json.dumps(answer_to("question 0"))
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+def key(monkeypatch, bare_environment):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 

@@ -38,7 +38,8 @@ from eci.generating.checks import (
     speaks_of_passage,
 )
 from eci.generating.inspecting import Checks
-from eci.generating.queries import Passages, read_corpus, write_folder, write_queries
+from eci.generating.passages import Passages, read_corpus
+from eci.generating.queries import write_folder, write_queries
 from eci.generating.query_only import PassageQuery, QueryOnly
 from eci.generating.running import GenerateSettings, Inputs, generate
 from eci.generating.samples import Sample, Samples

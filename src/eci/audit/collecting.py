@@ -18,6 +18,7 @@ from eci.datasets.collection import Collection
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import require_positives
 from eci.datasets.trec import relevant_pairs
+from eci.miners.filters import made_by
 from eci.ragged import Ragged
 from eci.task import EMPTY, text_digests
 from eci.types import Encoder, Flags, Floats, Integers
@@ -278,7 +279,7 @@ class Collector:
 
 def edited(negatives: Documents) -> Flags:
     """Which negatives were made by editing a positive, of shape (n,)."""
-    return np.asarray(pc.fill_null(pc.match_substring(negatives.fields["extra"], '"edit"'), False))
+    return made_by(negatives.fields["extra"], "edit")
 
 
 def _joined(parts: list[Ragged]) -> Ragged:

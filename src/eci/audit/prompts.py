@@ -8,6 +8,7 @@ from typing import Any
 
 from eci.audit.verdicts import Verdict
 from eci.chat.messages import ChatRequest, material
+from eci.miners.prompts.form import form
 
 # Least of a snippet: words, or characters where a language has no blanks.
 _WORDS, _CHARACTERS = 3, 15
@@ -41,16 +42,7 @@ for word as it stands in the passage, in one piece, nothing added and nothing le
 passage answers the question, "snippet" is the empty string; sharing its words or topic is no answer."""
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-_VERDICT = _object(
+_VERDICT = form(
     document={"type": "integer"},
     verdict={"type": "string", "enum": ["better", "worse", "irrelevant"]},
 )
@@ -210,7 +202,7 @@ def _numbered(documents: Sequence[str]) -> list[dict[str, Any]]:
 WAYS = {
     "rlhn": Way(
         _COMPARED,
-        _object(reasoning={"type": "string"}, verdicts={"type": "array", "items": _VERDICT}),
+        form(reasoning={"type": "string"}, verdicts={"type": "array", "items": _VERDICT}),
         25,
         True,
         ("better", "worse", "irrelevant"),
@@ -219,7 +211,7 @@ WAYS = {
     ),
     "arhn": Way(
         _QUOTED,
-        _object(snippet={"type": "string"}),
+        form(snippet={"type": "string"}),
         1,
         False,
         ("answer", "no answer"),

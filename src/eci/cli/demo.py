@@ -69,10 +69,10 @@ def demo(output: Path, seed: int) -> None:
             reading = ReadOptions(candidates=corpus)
             result = api.score(files, encoder, reading=reading, progress=progress)
             result.settings["command"] = again
+            with atomic_path(output / "result.json") as temporary:
+                temporary.write_text(result.to_json() + "\n", encoding="utf-8")
             cards = _worth_reading(files, encoder)
             page = _page(result, output, Behind(files, encoder, reading), progress)
-    with atomic_path(output / "result.json") as temporary:
-        temporary.write_text(result.to_json() + "\n", encoding="utf-8")
     click.echo(describe(result))
     click.echo("\nFive negatives worth reading:\n")
     for card in cards:

@@ -16,7 +16,8 @@ from eci.cli.chatting import ChatOptions, asker
 
 if TYPE_CHECKING:
     from eci.chat.asking import ChatAsker
-    from eci.generating.queries import Passages, Queries
+    from eci.generating.passages import Passages
+    from eci.generating.queries import Queries
     from eci.generating.samples import Samples
     from eci.task import RetrievalTask
     from eci.types import Progress
@@ -58,7 +59,7 @@ class Context:
 
     def passages(self) -> Passages:
         """The documents of the corpus that the arguments name, to write queries for."""
-        from eci.generating.queries import Passages, read_corpus
+        from eci.generating.passages import Passages, read_corpus
 
         idle = [name for name in ("queries", "qrels", "split", "layout") if self.options.get(name)]
         if idle:

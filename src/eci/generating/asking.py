@@ -51,8 +51,7 @@ def ask_all(generator: Generator, samples: Sequenced, asker: Asker, progress: Pr
         if not run.replies:
             raise
         hint = f"{error.hint} The answers so far are kept: the same command again asks the rest."
-        what = str(error).removesuffix(error.hint).strip()
-        raise ChatError(what, hint=hint, retryable=error.retryable) from error
+        raise ChatError(error.what, hint=hint, retryable=error.retryable) from error
 
 
 class _Run:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from eci.atomic import atomic_path
 from eci.chat.asking import ChatAsker
@@ -23,11 +20,10 @@ from eci.chat.messages import ChatRequest
 from eci.chat.settings import ChatSettings
 from eci.datasets import folders, write
 from eci.datasets.beir import write_corpus
-from eci.datasets.collection import Collection, beside, refuse_rows
 from eci.datasets.columns import dumped
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
-from eci.errors import DataError, EciError
+from eci.errors import DataError
 from eci.examples import ROWS
 from eci.generating.asking import ask_all
 from eci.generating.checks import (
@@ -36,62 +32,19 @@ from eci.generating.checks import (
     says_nothing,
     speaks_of_passage,
 )
+from eci.generating.passages import Passages
 from eci.generating.query_only import PassageQuery
 from eci.generating.result import not_answered
-from eci.generating.samples import Sample, printable
 from eci.generating.steps import Generator, Paid, expected, found, opened
 from eci.lexical import words
 from eci.ragged import Ragged
 from eci.results import count, plain
-from eci.task import EMPTY, Corpus, Ranking, RetrievalTask, numbers_of, text_digests
+from eci.task import EMPTY, Corpus, Ranking, RetrievalTask, text_digests
 from eci.types import Progress, silent
 
 _BATCH = 1024
 # Words of a query; a text of more is a document.
 _LONGEST = 64
-
-
-@dataclass(frozen=True)
-class Passages:
-    """Passages to write queries for, as samples without a query.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    limit : int, optional
-        So many passages, drawn by the seed and their ids; a larger limit has those of a smaller one.
-    seed : int
-    """
-
-    corpus: Corpus
-    limit: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise EciError(f"limit must be at least 1, got {self.limit}.")
-
-    @cached_property
-    def places(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """The chosen passages that have text, rising indices into the corpus."""
-        filled = np.flatnonzero(text_digests(self.corpus.titles, self.corpus.texts) != EMPTY)
-        if self.limit is None or self.limit >= len(filled):
-            return filled
-        names = numbers_of(self.corpus.ids, self.corpus.texts)[filled].tolist()
-        drawn = [hashlib.blake2b(b"%d %d" % (self.seed, name), digest_size=8).digest() for name in names]
-        return np.sort(filled[np.argsort(np.array(drawn, dtype="S8"), kind="stable")[: self.limit]])
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __getitem__(self, number: int) -> Sample:
-        place = int(self.places[number])
-        (text,) = self.corpus.shown(np.array([place]))
-        name = self.corpus.ids[place].as_py()
-        return Sample(number, printable(name or text[:60]), "", text, name, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -146,31 +99,6 @@ class Queries:
         return "\n".join([*lines, *(f"· {note}" for note in self.notes)])
 
 
-def read_corpus(path: str | Path) -> tuple[Corpus, Path]:
-    """The documents of a BEIR folder or of a file, and the file that they are from.
-
-    Raises
-    ------
-    DataError
-        It has no documents, two of one id, ids that qrels cannot hold, or training rows.
-    """
-    chosen = beside(Path(path), "corpus") or Path(path)
-    refuse_rows(chosen)
-    held = Collection.load([chosen])
-    first = held.find(held.ids) == np.arange(len(held))
-    kept = pa.array(first)
-    corpus = Corpus(*(column.filter(kept) for column in (held.ids, held.titles, held.texts)))
-    if not len(corpus):
-        raise DataError(f"{chosen}: has no documents. Give a corpus with an id and a text in each line.")
-    bad = corpus.ids.filter(pc.match_substring_regex(corpus.ids, r"[\t\r\n]|\A\z"))
-    if len(bad):
-        raise DataError(
-            f"{chosen}: the id {bad[0].as_py()!r} is empty, or holds a tab or a line break: qrels cannot "
-            "hold it. Give that document another."
-        )
-    return corpus, chosen
-
-
 def write_queries(passages: Passages, asker: ChatAsker, *, progress: Progress = silent) -> Queries:
     """Have a query written for each passage.
 
@@ -202,7 +130,11 @@ def write_queries(passages: Passages, asker: ChatAsker, *, progress: Progress = 
             unanswered.append({"passage": sample.name, "reason": known.missing})
             continue
         (draft,) = generator.drafts(sample, known.answers).texts
-        record = {"generator": generator.name, **_told(generator), "model": asker.settings.model}
+        record = {
+            "generator": generator.name,
+            "prompts": generator.describe()["prompts"],
+            "model": asker.settings.model,
+        }
         texts.append(query_of(draft.text))
         kept.append(
             (
@@ -291,10 +223,6 @@ def _rows(made: Queries) -> Iterator[pa.RecordBatch]:
         batch = mined_rows(made.task, queries, Ranking(none, none.within, none.values * 1.0, ""), "")
         extra = dumped(made.extra[start : start + len(queries)])
         yield pa.RecordBatch.from_arrays([*batch.columns[:-1], extra], schema=ROWS)
-
-
-def _told(generator: PassageQuery) -> dict[str, Any]:
-    return {"prompts": generator.describe()["prompts"]}
 
 
 def _usable(corpus: Corpus, texts: Sequence[str], places: Sequence[int], rejected: Counter[str]) -> list[int]:

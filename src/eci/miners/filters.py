@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ from eci.types import Flags, Floats, Integers
 # Candidates beyond those asked for, where nothing but copies of positives can fall out.
 _SPARE = 16
 _MARGINS = ("absolute margin", "relative margin")
-# Keys of the JSON objects in ``extra``, not texts in them: quotation marks within texts are escaped.
-_CURATED = r'"(?:edit|broken_requirement)"\s*:'
 
 
 @dataclass(frozen=True)
@@ -282,7 +281,21 @@ def curated(extra: pa.Array) -> Flags:
     >>> curated(pa.array(['{"edit":"number"}', '{"explanation":"an \\"edit\\": of it"}', None])).tolist()
     [True, False, False]
     """
-    return np.asarray(pc.fill_null(pc.match_substring_regex(extra, _CURATED), False), dtype=np.bool_)
+    return made_by(extra, "edit", "broken_requirement")
+
+
+def made_by(extra: pa.Array, *keys: str) -> Flags:
+    """Which negatives have one of some keys in their ``extra``, of shape (n,).
+
+    Parameters
+    ----------
+    extra : Array of shape (n,), string
+        JSON objects, null where there is nothing to tell.
+    keys : str
+    """
+    # Keys, not texts: quotation marks within texts are escaped.
+    pattern = rf'"(?:{"|".join(map(re.escape, keys))})"\s*:'
+    return np.asarray(pc.fill_null(pc.match_substring_regex(extra, pattern), False), dtype=np.bool_)
 
 
 def _first(lists: Ragged, passing: Flags, limit: int) -> Flags:
