@@ -26,7 +26,7 @@ from eci.intervals import Jackknife
 from eci.metrics import alignment, semantic
 from eci.miners.random import RandomMiner
 from eci.mining import MineSettings, mine
-from eci.scoring import Scorer
+from eci.rounds import Scorer
 from eci.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "effects.json"

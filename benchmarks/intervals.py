@@ -20,7 +20,7 @@ from eci.decision import Scores, decide
 from eci.examples import Examples
 from eci.intervals import Jackknife
 from eci.metrics import baselines, eci, values
-from eci.scoring import Scorer
+from eci.rounds import Scorer
 from eci.settings import Settings
 from eci.tally import GROUPS, Tally
 

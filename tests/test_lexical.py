@@ -17,7 +17,7 @@ texts = st.lists(st.text("abc XYé東1_-", max_size=12), min_size=1, max_size=6)
 def test_overlap_equals_the_loops(documents, queries):
     lexicon = Lexicon.of(documents)
     left, right = (a.ravel() for a in np.indices((len(queries), len(documents))))
-    found = lexicon.overlap(lexicon.look_up(queries), left, right)
+    found = lexicon.overlap(lexicon.vocabulary.read(queries), left, right)
     for q, d, value in zip(left, right, found, strict=True):
         expected = reference.overlap(queries[q], documents[d], documents, words)
         assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
@@ -26,7 +26,7 @@ def test_overlap_equals_the_loops(documents, queries):
 def test_rare_words_weigh_more():
     lexicon = Lexicon.of(["the fox", "the dog", "the cat", "the owl"])
     shares_rare, shares_common = lexicon.overlap(
-        lexicon.look_up(["the fox"]), np.array([0, 0]), np.array([0, 1])
+        lexicon.vocabulary.read(["the fox"]), np.array([0, 0]), np.array([0, 1])
     )
     assert shares_rare == 1.0
     assert shares_common < 0.2
@@ -34,12 +34,15 @@ def test_rare_words_weigh_more():
 
 def test_a_reference_without_words_is_undefined():
     lexicon = Lexicon.of(["fox"])
-    assert math.isnan(lexicon.overlap(lexicon.look_up(["--"]), np.array([0]), np.array([0]))[0])
+    assert math.isnan(lexicon.overlap(lexicon.vocabulary.read(["--"]), np.array([0]), np.array([0]))[0])
 
 
 def test_documents_without_any_word():
     lexicon = Lexicon.of(["", "--"])
-    assert lexicon.overlap(lexicon.look_up(["fox"]), np.array([0, 0]), np.array([0, 1])).tolist() == [0, 0]
+    assert lexicon.overlap(lexicon.vocabulary.read(["fox"]), np.array([0, 0]), np.array([0, 1])).tolist() == [
+        0,
+        0,
+    ]
 
 
 def test_scripts_without_spaces_are_split_into_characters():

@@ -9,7 +9,8 @@ from eci.errors import EciError, EncoderError
 from eci.examples import Examples
 from eci.lexical import words
 from eci.models.hashing import HashingEncoder
-from eci.scoring import round_ends, score
+from eci.rounds import round_ends
+from eci.scoring import score
 from eci.settings import Settings
 from fakes import CountingEncoder, batch_of, examples_of, make_rows
 

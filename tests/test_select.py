@@ -168,7 +168,7 @@ def test_eci_sem_is_greedy_on_its_definition():
     encoder = HashingEncoder(32)
     queries, documents, _ = vectors_of(examples, encoder)
     lexicon = Lexicon.of(examples.documents)
-    words = lexicon.look_up(examples.queries)
+    words = lexicon.vocabulary.read(examples.queries)
     found, candidates, _ = chosen_of(examples, "eci_sem", 3, encoder, temperature=0.2)
     for query, (picked, gains) in enumerate(found):
         best = most_similar(examples, queries, documents, query)
@@ -629,7 +629,7 @@ def test_on_real_text_picks_span_more_than_the_hardest(data, tmp_path):
         best = [most_similar(examples, queries, vectors, query) for query in range(len(examples.queries))]
         rows_of, places = examples.negatives.rows, examples.negatives.values
         margins = np.einsum("ij,ij->i", queries[rows_of], vectors[best][rows_of] - vectors[places])
-        overlaps = lexicon.overlap(lexicon.look_up(examples.queries), rows_of, places)
+        overlaps = lexicon.overlap(lexicon.vocabulary.read(examples.queries), rows_of, places)
         weight = semantic.weights(margins, overlaps)
         alone = semantic.per_query(embedded.documents[best], embedded.documents, examples.negatives, weight)
         values[objective] = dict(zip(examples.queries, alone, strict=True))

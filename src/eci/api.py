@@ -18,11 +18,13 @@ from eci.comparison import Comparison
 from eci.datasets import ReadOptions, from_object, read
 from eci.datasets.collection import document_texts_of
 from eci.datasets.identity import fingerprint
+from eci.datasets.scanning import portions
 from eci.errors import DataError, EciError, EncoderError
-from eci.examples import CHOICES, Examples
+from eci.examples import CHOICES
 from eci.models import bundled
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
+from eci.portions import Portions
 from eci.probe_material import ProbeSettings
 from eci.probed import ProbeResult
 from eci.results import ScoreResult, listed
@@ -67,7 +69,9 @@ def score(
     EciError
         Rows, model or cache cannot be used; the message says what to do.
     """
-    return _Task.of(rows, reading, loading, cache, progress).scored(encoder, settings or Settings())
+    settings = settings or Settings()
+    with _task(rows, settings.seed, reading, loading, cache, progress) as task:
+        return task.scored(encoder, settings)
 
 
 def compare(
@@ -103,11 +107,12 @@ def compare(
     """
     chosen = _several(encoders)
     labels = _labels(chosen)
-    task = _Task.of(rows, reading, loading, cache, progress)
+    settings = settings or Settings()
     results: dict[str, ScoreResult] = {}
-    for label, encoder in zip(labels, chosen, strict=True):
-        with _told_of(label, results, cache):
-            results[label] = task.scored(encoder, settings or Settings(), results)
+    with _task(rows, settings.seed, reading, loading, cache, progress) as task:
+        for label, encoder in zip(labels, chosen, strict=True):
+            with _told_of(label, results, cache):
+                results[label] = task.scored(encoder, settings, results)
     return Comparison(tuple(results), tuple(results.values()))
 
 
@@ -146,12 +151,12 @@ def ablate(
     options = settings or AblationSettings()
     chosen = _several(encoders)
     labels = _labels(chosen)
-    task = _Task.of(rows, reading, loading, cache, progress)
-    measures = Measures.given(options.measures, task.examples.sources)
-    found = replace(task.ablated(labels[0], chosen[0], options), measures=measures)
-    for label, encoder in zip(labels[1:], chosen[1:], strict=True):
-        with _told_of(label, found.encoders, cache):
-            found.encoders[label] = task.scored(encoder, options.scoring, found.encoders)
+    with _task(rows, options.scoring.seed, reading, loading, cache, progress) as task:
+        measures = Measures.given(options.measures, task.queries.sources)
+        found = replace(task.ablated(labels[0], chosen[0], options), measures=measures)
+        for label, encoder in zip(labels[1:], chosen[1:], strict=True):
+            with _told_of(label, found.encoders, cache):
+                found.encoders[label] = task.scored(encoder, options.scoring, found.encoders)
     return found
 
 
@@ -183,41 +188,37 @@ def probe(
     EciError
         As in `score`; or there are too few queries to hold any out.
     """
-    task = _Task.of(rows, reading, loading, cache, progress)
-    with prepared_encoder(encoder, loading, cache, progress) as ready:
-        found = probing.probe(task.examples, ready, settings, progress, task.corpora)
-    task.tell(found)
+    settings = settings or ProbeSettings()
+    with (
+        _task(rows, settings.seed, reading, loading, cache, progress) as task,
+        prepared_encoder(encoder, loading, cache, progress) as ready,
+    ):
+        found = probing.probe(task.queries.held, ready, settings, progress, task.corpora)
+        task.tell(found)
     return found
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Rows that were read, and how encoders are to be loaded for them."""
-
-    examples: Examples
-    corpora: Corpora
-    reading: ReadOptions
-    loading: ModelOptions | None
-    cache: bool | str | Path
-    progress: Progress
-    origin: dict[str, Any]
-
-    @classmethod
-    def of(
-        cls,
-        rows: Any,
-        reading: ReadOptions | None,
-        loading: ModelOptions | None,
-        cache: bool | str | Path,
-        progress: Progress,
-    ) -> _Task:
-        reading = reading or ReadOptions()
-        read_rows = rows_of(rows, reading)
-        progress("reading rows", 0, 0)
-        examples = Examples.from_batches(read_rows)
-        if not examples.sources and read_rows.notes:
+@contextmanager
+def _task(
+    rows: Any,
+    seed: int,
+    reading: ReadOptions | None,
+    loading: ModelOptions | None,
+    cache: bool | str | Path,
+    progress: Progress,
+) -> Iterator[_Task]:
+    """Read rows; more queries than memory holds pass by until the end of the block."""
+    reading = reading or ReadOptions()
+    read_rows = rows_of(rows, reading)
+    progress("reading rows", 0, 0)
+    with portions(read_rows, seed, progress=progress) as queries:
+        if not queries.sources and read_rows.notes:
             raise DataError(f"No row has a negative. The reader noted: {'; '.join(read_rows.notes)}.")
-        origin = {"layout": read_rows.layout, "files": read_rows.fingerprint(), "notes": read_rows.notes}
+        origin = {
+            "layout": read_rows.layout,
+            "files": read_rows.fingerprint(),
+            "notes": list(read_rows.notes),
+        }
         beside = [path for path in (reading.candidates, reading.idf_corpus) if path is not None]
         if beside:
             origin["corpora"] = fingerprint(beside)
@@ -225,7 +226,20 @@ class _Task:
             document_texts_of(reading.candidates) if reading.candidates else (),
             document_texts_of(reading.idf_corpus) if reading.idf_corpus else None,
         )
-        return cls(examples, corpora, reading, loading, cache, progress, origin)
+        yield _Task(queries, corpora, reading, loading, cache, progress, origin)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Rows that were read, and how encoders are to be loaded for them."""
+
+    queries: Portions
+    corpora: Corpora
+    reading: ReadOptions
+    loading: ModelOptions | None
+    cache: bool | str | Path
+    progress: Progress
+    origin: dict[str, Any]
 
     def scored(
         self, encoder: str | Encoder, settings: Settings, before: dict[str, ScoreResult] | None = None
@@ -260,7 +274,7 @@ class _Task:
 
     def result(self, encoder: Encoder, settings: Settings, progress: Progress) -> ScoreResult:
         """The result with everything that is needed to obtain it again."""
-        found = scoring.score(self.examples, encoder, settings, progress, self.corpora)
+        found = scoring.score(self.queries, encoder, settings, progress, self.corpora)
         self.tell(found)
         return found
 

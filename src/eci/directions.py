@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eci.embedding import Embedded
 from eci.examples import Examples
@@ -19,11 +20,16 @@ from eci.types import Flags, Floats, Integers
 MOST_HELD_OUT = 10_000
 
 
-def drawn_order(keys: Sequence[bytes], seed: int) -> Integers:
-    """The order in which queries are drawn, of shape (Q,): that of digests of their keys."""
+def draws(keys: Iterable[bytes], seed: int) -> NDArray[np.uint64]:
+    """What the order in which queries are drawn goes by, of shape (Q,): digests of their keys."""
     salt = str(seed).encode()
-    drawn = [hashlib.blake2b(key, digest_size=8, key=salt).digest() for key in keys]
-    return np.array(sorted(range(len(drawn)), key=lambda query: (drawn[query], query)), dtype=np.int64)
+    drawn = b"".join(hashlib.blake2b(key, digest_size=8, key=salt).digest() for key in keys)
+    return np.frombuffer(drawn, dtype=">u8").astype(np.uint64)
+
+
+def drawn_order(keys: Iterable[bytes], seed: int) -> Integers:
+    """The order in which queries are drawn, of shape (Q,): that of `draws`."""
+    return np.argsort(draws(keys, seed), kind="stable")
 
 
 class Directions:

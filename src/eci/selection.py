@@ -122,7 +122,7 @@ class Selector:
         self._digests = np.array([int.from_bytes(each, "big") for each in digests], dtype=np.uint64)
         if settings.objective == "eci_sem":
             self._lexicon = Lexicon.of(examples.documents)
-            self._query_words = self._lexicon.look_up(examples.queries)
+            self._query_words = self._lexicon.vocabulary.read(examples.queries)
         if settings.objective == "alignment":
             self._first_order = FirstOrder(examples, self.embedded, settings.temperature)
 

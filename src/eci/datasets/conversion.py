@@ -13,13 +13,14 @@ from eci.datasets.chunks import Chunk, Shape
 from eci.datasets.columns import Documents, dumped, loaded, together, untitled
 from eci.datasets.fields import Column
 from eci.datasets.files import Input
-from eci.datasets.identity import Seen, hashes, text_hashes
+from eci.datasets.identity import hashes, text_hashes
 from eci.datasets.layouts import Layout, bind, detect
 from eci.datasets.parts import Context, Parts, RowProblem
 from eci.datasets.rows import Journal, ReadOptions
 from eci.datasets.wording import is_json
 from eci.errors import DataError, LayoutError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.seen import Seen
 
 
 @dataclass(frozen=True)

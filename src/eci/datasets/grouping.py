@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,9 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from eci.datasets.columns import Documents
-from eci.datasets.identity import Seen, hashes
+from eci.datasets.identity import hashes
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.seen import Seen
 from eci.types import Integers
 
 BUCKET_BYTES = 64_000_000
@@ -137,38 +139,76 @@ def grouped(
     note : str or None
         Says so, where the order of the queries changes.
     """
-    size = _bytes_if_scattered(rows)
-    if size is None:
-        return lambda losses: _merged_in_passing(rows, losses), None
-    buckets = _scatter(rows, folder, max(2, -(-size // bucket_bytes)))
+    spread = Spread()
+    for batch in rows:
+        spread.add(batch)
+    pieces, note = together(rows, spread.scattered, folder, batch_rows, bucket_bytes)
 
     def batches(losses: Counter[str]) -> Iterator[pa.RecordBatch]:
+        for piece in pieces():
+            yield _counting(piece, losses)
+
+    return batches, note
+
+
+def together(
+    rows: Iterable[pa.RecordBatch],
+    scattered: int | None,
+    folder: Path,
+    queries: int,
+    bucket_bytes: int = BUCKET_BYTES,
+) -> tuple[Callable[[], Iterator[pa.Table]], str | None]:
+    """Rows as they are, in tables that hold all rows of each of their queries; see `grouped`.
+
+    Parameters
+    ----------
+    rows, folder, bucket_bytes
+    scattered : int, optional
+        What `Spread` found.
+    queries : int
+        In a table that comes out of temporary files.
+
+    Returns
+    -------
+    pieces : callable
+        Every call starts a new pass.
+    note : str or None
+    """
+    if scattered is None:
+        return lambda: _in_passing(rows), None
+    buckets = _scatter(rows, folder, max(2, -(-scattered // bucket_bytes)))
+
+    def pieces() -> Iterator[pa.Table]:
         for path in buckets:
             with pa.OSFile(str(path)) as handle, pa.ipc.open_stream(handle) as reader:
-                merged = _counting(reader.read_all(), losses)
-            for start in range(0, len(merged), batch_rows):
-                yield merged.slice(start, batch_rows)
+                yield from _cut(reader.read_all(), queries)
 
-    return (
-        batches,
-        "the rows of a query are not adjacent: they were brought together, in another order",
-    )
+    return pieces, "the rows of a query are not adjacent: they were brought together, in another order"
 
 
-def _merged_in_passing(rows: Iterable[pa.RecordBatch], losses: Counter[str]) -> Iterator[pa.RecordBatch]:
+def _in_passing(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     for batch in rows:
         group = _codes(keys_of(batch))
         if held and not keys_of(held[0].slice(0, 1))[0].equals(keys_of(batch.slice(0, 1))[0]):
-            yield _counting(pa.Table.from_batches(held), losses)
+            yield pa.Table.from_batches(held)
             held = []
         last = int(np.flatnonzero(group != group[-1])[-1]) + 1 if (group != group[-1]).any() else 0
         if last:
-            yield _counting(pa.Table.from_batches([*held, batch.slice(0, last)]), losses)
+            yield pa.Table.from_batches([*held, batch.slice(0, last)])
             held = []
         held.append(batch.slice(last))
     if held:
-        yield _counting(pa.Table.from_batches(held), losses)
+        yield pa.Table.from_batches(held)
+
+
+def _cut(table: pa.Table, queries: int) -> Iterator[pa.Table]:
+    """The rows of so many queries at a time, in the order in which queries occur first."""
+    group = _codes(keys_of(_one_batch(table)))
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(0, group.max(initial=-1) + 1, queries)).tolist()
+    for start, end in pairwise([*starts, len(order)]):
+        yield table.take(pa.array(order[start:end]))
 
 
 def _counting(table: pa.Table, losses: Counter[str]) -> pa.RecordBatch:
@@ -181,22 +221,31 @@ def _counting(table: pa.Table, losses: Counter[str]) -> pa.RecordBatch:
     return merged
 
 
-def _bytes_if_scattered(rows: Iterable[pa.RecordBatch]) -> int | None:
-    """The bytes of all rows if those of some query stand apart, else None."""
-    seen, last, scattered, size = Seen(), None, False, 0
-    for batch in rows:
-        size += batch.nbytes
-        if scattered:
-            continue
+class Spread:
+    """Learns, batch by batch, whether the rows of each query stand together."""
+
+    def __init__(self) -> None:
+        self._seen, self._last = Seen(), np.int64(0)
+        self._scattered, self._size = False, 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """The next rows."""
+        self._size += batch.nbytes
+        if self._scattered:
+            return
         keys = hashes(keys_of(batch))
         starts = keys[np.flatnonzero(np.diff(keys, prepend=~keys[0]))]
-        if last is not None and starts[0] == last:
+        if starts[0] == self._last:
             starts = starts[1:]
         if len(starts):
-            known, _ = seen.add(starts, np.zeros_like(starts))
-            scattered = bool(known.any()) or len(np.unique(starts)) < len(starts)
-            last = starts[-1]
-    return size if scattered else None
+            known, _ = self._seen.add(starts, np.zeros_like(starts))
+            self._scattered = bool(known.any()) or len(np.unique(starts)) < len(starts)
+            self._last = starts[-1]
+
+    @property
+    def scattered(self) -> int | None:
+        """The bytes of all rows if those of some query stand apart, else None."""
+        return self._size if self._scattered else None
 
 
 def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> list[Path]:

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.columns import Documents
-from eci.datasets.identity import Seen, hashes, holds_query, text_hashes
+from eci.datasets.identity import hashes, holds_query, text_hashes
 from eci.datasets.outgoing import Outgoing, digest
 from eci.errors import OutputError
+from eci.seen import Seen
 from eci.types import Flags, Integers
 
 

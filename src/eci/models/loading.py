@@ -13,6 +13,7 @@ from eci.models import bundled
 from eci.models.cross_encoder import CrossEncoderReranker
 from eci.models.hashing import HashingEncoder
 from eci.models.late_interaction import LateInteractionReranker
+from eci.models.precomputed import PrecomputedEncoder
 from eci.models.sentence_transformer import ModelOptions, SentenceTransformerEncoder
 from eci.task import Reranker
 from eci.types import Encoder, Progress, silent
@@ -32,10 +33,15 @@ def prepared_encoder(
 ) -> Iterator[Any]:
     """An encoder ready for scoring, with its cache opened and closed again; see `eci.score`."""
     loading = loading or ModelOptions()
-    if encoder == "hashing" or not isinstance(encoder, str):
+    precomputed = isinstance(encoder, str) and PrecomputedEncoder.is_folder(encoder)
+    if encoder == "hashing" or precomputed or not isinstance(encoder, str):
         _refuse_loading_options(loading, "encoder")
     if encoder == "hashing":
         yield HashingEncoder()
+        return
+    if precomputed:
+        progress(f"opening the vectors of {encoder}", 0, 0)
+        yield PrecomputedEncoder.load(str(encoder))
         return
     if isinstance(encoder, str):
         progress(f"loading {encoder}", 0, 0)

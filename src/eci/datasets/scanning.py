@@ -1,0 +1,119 @@
+"""Rows to score: into memory where they fit, else some of their queries, and a way to see the others pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from eci.datasets.grouping import Spread, together
+from eci.directions import draws
+from eci.examples import Examples
+from eci.portions import PASSING, Portions, row_keys
+from eci.types import Progress, silent
+
+# With 20 negatives of 1,000 characters each, their texts and vectors of 384 dimensions take about 1 GB.
+HELD = 10_000
+
+
+@contextmanager
+def portions(
+    rows: Iterable[pa.RecordBatch], seed: int, *, held: int | None = None, progress: Progress = silent
+) -> Iterator[Portions]:
+    """Queries of rows, in memory up to `held` of them.
+
+    Parameters
+    ----------
+    rows : iterable of RecordBatch
+        Canonical rows that can be gone through again.
+    seed : int
+        Of the draw of those held, where there are more.
+    held : int, optional
+        `HELD` if not given.
+    progress : Progress
+
+    Yields
+    ------
+    Portions
+        What is not in memory can be had until the end of the block.
+
+    Raises
+    ------
+    DataError
+        The rows cannot be read, or a query held has no positive.
+    """
+    scan = _Scan(seed, HELD if held is None else held)
+    for batch in rows:
+        scan.add(batch)
+        progress("rows read", scan.rows, 0)
+    scan.drop()
+    if scan.whole:
+        yield Portions.of(Examples.from_batches(scan.kept), seed)
+        return
+    with TemporaryDirectory(prefix="eci-rows-") as work:
+        pieces, _ = together(rows, scan.spread.scattered, Path(work), PASSING)
+        yield Portions(
+            held=Examples.from_batches(scan.kept),
+            sources=tuple(sorted(scan.sources)),
+            draws=scan.draws(),
+            seed=seed,
+            rows=scan.rows,
+            negatives=scan.negatives,
+            pieces=pieces,
+        )
+
+
+class _Scan:
+    """Goes through rows once and keeps those of the queries that are drawn first."""
+
+    def __init__(self, seed: int, held: int) -> None:
+        self._seed, self._held = seed, held
+        self.kept: list[pa.RecordBatch] = []
+        self.spread = Spread()
+        self.sources: set[str] = set()
+        self.rows = self.negatives = 0
+        self.whole = True
+        # Draws of the queries in `kept`, and of all.
+        self._drawn: list[NDArray[np.uint64]] = []
+        self._all: list[NDArray[np.uint64]] = []
+        self._last = np.uint64(2**64 - 1)
+        self._size = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """The next rows."""
+        self.spread.add(batch)
+        self.rows += len(batch)
+        entries = batch.column("negatives").flatten()
+        self.negatives += len(entries)
+        self.sources.update(entries.field("source").unique().to_pylist())
+        drawn = draws(row_keys(batch), self._seed)
+        self._all.append(np.unique(drawn))
+        inside = drawn <= self._last
+        self.kept.append(batch if inside.all() else batch.filter(pa.array(inside)))
+        self._drawn.append(drawn[inside])
+        self._size += int(inside.sum())
+        # Rows of one query may be many: they are counted as queries when there may be too many of those.
+        if self._size > 2 * self._held:
+            self.drop()
+
+    def drop(self) -> None:
+        """Keep no more queries than are to be held."""
+        queries = np.unique(np.concatenate(self._drawn)) if self._drawn else np.empty(0)
+        if len(queries) > self._held:
+            self._last, self.whole = queries[self._held - 1], False
+            chosen = [drawn <= self._last for drawn in self._drawn]
+            self.kept = [
+                batch if inside.all() else batch.filter(pa.array(inside))
+                for batch, inside in zip(self.kept, chosen, strict=True)
+            ]
+            self._drawn = [drawn[inside] for drawn, inside in zip(self._drawn, chosen, strict=True)]
+        self._size = 0
+
+    def draws(self) -> NDArray[np.uint64]:
+        """Those of all queries, rising."""
+        return np.unique(np.concatenate(self._all))

@@ -1,0 +1,145 @@
+"""Queries to score: all in memory, or the first drawn of them, and the others as they pass by."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from eci.directions import draws
+from eci.examples import Examples, document_texts, query_key
+from eci.lexical import Lexicon, Tokenizer, Vocabulary, WordCounter
+from eci.ragged import Ragged
+from eci.seen import Seen
+from eci.types import Progress, silent
+
+# Queries that pass by at a time.
+PASSING = 2048
+# Word numbers of documents that are kept for when the documents come again: 256 MB.
+_KEPT = 1 << 26
+
+
+@dataclass(frozen=True)
+class Portions:
+    """Queries with their documents, of which some are in memory.
+
+    Parameters
+    ----------
+    held : Examples
+        The first drawn of the queries; all where `pieces` is None.
+    sources : tuple of S str
+        Of all queries, sorted.
+    draws : ndarray of shape (Q,), uint64
+        See `eci.directions.draws`; rising.
+    seed : int
+        Of the draws.
+    rows, negatives : int
+        Of all queries.
+    pieces : callable, optional
+        Gives the canonical rows of all queries in tables that hold whole queries, anew with every call.
+    """
+
+    held: Examples
+    sources: tuple[str, ...]
+    draws: NDArray[np.uint64]
+    seed: int
+    rows: int
+    negatives: int
+    pieces: Callable[[], Iterator[pa.Table]] | None = None
+
+    @classmethod
+    def of(cls, examples: Examples, seed: int) -> Portions:
+        """Examples that are in memory."""
+        drawn = np.sort(draws(examples.keys, seed))
+        return cls(examples, examples.sources, drawn, seed, examples.rows, len(examples.source))
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def passing(self, start: int, end: int) -> Iterator[Examples]:
+        """The queries drawn from place `start` to before `end`, `PASSING` or so at a time."""
+        if self.pieces is None or start >= end:
+            return
+        first, last = self.draws[start], self.draws[end - 1]
+        waiting: list[pa.RecordBatch] = []
+        for piece in self.pieces():
+            drawn = draws(row_keys(piece), self.seed)
+            chosen = (drawn >= first) & (drawn <= last)
+            waiting += (piece if chosen.all() else piece.filter(pa.array(chosen))).to_batches()
+            if sum(map(len, waiting)) >= PASSING:
+                yield Examples.from_batches(waiting)
+                waiting = []
+        if sum(map(len, waiting)):
+            yield Examples.from_batches(waiting)
+
+    def vocabulary(
+        self, tokenizer: Tokenizer, corpus: Sequence[str] | None = None, progress: Progress = silent
+    ) -> tuple[Vocabulary, int]:
+        """The words of all documents, how many of them or of `corpus` hold each; and how many documents."""
+        counter, seen, documents, done = WordCounter(tokenizer), Seen(), 0, 0
+        for piece in self.pieces() if self.pieces is not None else ():
+            for batch in piece.to_batches():
+                sides = [batch.column(name).flatten() for name in ("positives", "negatives")]
+                texts = [document_texts(side).unique().to_pylist() for side in sides]
+                new = _new(seen, list(dict.fromkeys(chain(*texts))))
+                documents += len(new)
+                counter.add(new, counted=corpus is None)
+                done += len(batch)
+            progress("counting words", done, self.rows)
+        if corpus is not None:
+            counter.add(corpus)
+        return counter.vocabulary()[0], documents
+
+
+class Reader:
+    """Reads documents with a vocabulary, and those that come again only once.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._places: dict[int, int] = {}
+        self._values, self._ends = array("i"), array("q", [0])
+
+    def lexicon(self, documents: Sequence[str]) -> Lexicon:
+        """The words of unique documents."""
+        return Lexicon(self._read(documents), self._vocabulary)
+
+    def _read(self, texts: Sequence[str]) -> Ragged:
+        if len(self._values) > _KEPT:
+            self._places.clear()
+            self._values, self._ends = array("i"), array("q", [0])
+        keys = [hash(text) for text in texts]
+        new = [text for text, key in zip(texts, keys, strict=True) if key not in self._places]
+        found = self._vocabulary.read(new)
+        for text in new:
+            self._places.setdefault(hash(text), len(self._places))
+        self._values.frombytes(found.values.astype(np.int32).tobytes())
+        self._ends.frombytes((found.offsets[1:] + self._ends[-1]).astype(np.int64).tobytes())
+        known = Ragged(np.frombuffer(self._values, np.int32), np.frombuffer(self._ends, np.int64))
+        places = np.fromiter((self._places[key] for key in keys), np.int64, len(keys))
+        chosen = known.take(places)
+        return chosen.with_values(chosen.values.astype(np.int64))
+
+
+def row_keys(rows: pa.RecordBatch | pa.Table) -> list[bytes]:
+    """The key of each row's query, as `eci.examples.Examples` has it."""
+    names, queries = (rows.column(name).to_pylist() for name in ("query_id", "query"))
+    return [query_key(name, query) for name, query in zip(names, queries, strict=True)]
+
+
+def _new(seen: Seen, texts: list[str]) -> list[str]:
+    """Texts that were not there before; no text is there twice."""
+    if not texts:
+        return []
+    keys = np.fromiter(map(hash, texts), np.int64, len(texts))
+    known, _ = seen.add(keys, np.zeros_like(keys))
+    return [text for text, old in zip(texts, known.tolist(), strict=True) if not old]

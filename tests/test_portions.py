@@ -1,0 +1,169 @@
+"""Rows beyond memory: most queries pass by, and the figures are those of all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import eci
+from eci import metrics
+from eci.datasets import ReadOptions, from_object, scanning
+from eci.datasets.scanning import portions
+from eci.directions import drawn_order
+from eci.lexical import WordCounter
+from eci.models.hashing import HashingEncoder
+from eci.portions import Reader
+from eci.scoring import score
+from eci.settings import Corpora, Settings
+from fakes import CountingEncoder, make_rows
+
+QUIET = Settings(shortcuts=False)
+
+
+def scored(rows, settings=QUIET, held=None, encoder=None, batch_rows=7, corpora=None):
+    """The result of rows of which at most `held` queries are in memory."""
+    stream = from_object(rows, ReadOptions(batch_rows=batch_rows))
+    with portions(stream, settings.seed, held=held or 10_000) as queries:
+        assert (queries.pieces is None) == (held is None)
+        return score(queries, encoder or HashingEncoder(64), settings, corpora=corpora)
+
+
+def sums(result):
+    """What is a sum over queries, as JSON has it: undefined values are None."""
+    found = result.to_dict()["sources"]
+    for source in found:
+        for kind in ("values", "common"):
+            source[kind] = {name: source[kind][name] for name in metrics.OF_SUMS}
+    return {source["source"]: source for source in found}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    made = make_rows(60, {"bm25": 5, "dense": 3})
+    for number, row in enumerate(made):
+        if number % 3 == 0:
+            row["negatives"] = [each for each in row["negatives"] if each["source"] == "bm25"]
+        row["negatives"][0]["text"] = row["positives"][0]["text"].upper() if number == 7 else " "
+    return made
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 1000])
+def test_figures_of_all_are_those_of_everything_in_memory(rows, batch_rows, monkeypatch):
+    monkeypatch.setattr("eci.portions.PASSING", 8)
+    whole, passed = scored(rows), scored(rows, held=9, batch_rows=batch_rows)
+    assert sums(passed) == sums(whole)
+    assert passed.verdict == whole.verdict
+    same = ("rows", "queries", "documents", "negatives", "identical_to_positive", "empty_texts")
+    assert {key: passed.data[key] for key in same} == {key: whole.data[key] for key in same}
+    assert passed.data["identical_to_positive"]["bm25"] == 1
+    assert passed.data["empty_texts"] == 1
+    assert passed.data["word_frequencies_over"] == whole.data["word_frequencies_over"]
+
+
+def test_directions_are_of_the_queries_in_memory_and_it_says_so():
+    rows = make_rows(200)
+    passed = scored(rows, held=100)
+    order = drawn_order([eci.examples.query_key(row["query_id"], "") for row in rows], 0)
+    few = scored([rows[number] for number in sorted(order[:100].tolist())])
+    for source in passed.sources:
+        for name in ("alignment", "alignment_gain"):
+            found, expected = (result[source.source].values[name].value for result in (passed, few))
+            assert math.isfinite(found)
+            assert found == pytest.approx(expected, abs=1e-12)
+    assert passed.data["in_memory"] == 100
+    assert "eci_sem, alignment and shortcuts are of 100 drawn at random" in passed.data["notes"][0]
+
+
+def test_rows_of_a_query_may_stand_apart(rows):
+    flat = [
+        {**row, "negatives": [negative]}
+        for place in range(5)
+        for row in rows
+        for negative in row["negatives"][place : place + 1]
+    ]
+    whole, passed = scored(flat), scored(flat, held=9)
+    assert sums(passed) == sums(whole)
+    assert passed.data["queries"] == len({row["query_id"] for row in flat})
+
+
+def test_a_source_that_no_query_in_memory_has(rows):
+    last = drawn_order([eci.examples.query_key(row["query_id"], "") for row in rows], 0)[-1]
+    made = [dict(row) for row in rows]
+    made[last]["negatives"] = [*made[last]["negatives"], {"source": "rare", "text": "only here"}]
+    whole, passed = scored(made), scored(made, held=9)
+    assert sums(passed) == sums(whole)
+    assert math.isnan(passed["rare"].values["eci_sem"].value)
+    assert math.isnan(passed["rare"].values["alignment_gain"].value)
+
+
+@pytest.mark.parametrize("sample", [5, 9, 30, 59])
+def test_a_sample_has_the_queries_that_are_drawn_first(rows, sample):
+    settings = Settings(sample=sample, seed=3, shortcuts=False)
+    whole, passed = scored(rows, settings), scored(rows, settings, held=9)
+    assert passed.settings["queries_scored"] == sample
+    assert sums(passed) == sums(whole)
+
+
+def test_rounds_go_beyond_memory_until_decided():
+    rows = make_rows(500, {"near": 4, "far": 4})
+    for row in rows:
+        row["negatives"] = [
+            {**each, "text": f"{row['query']} {each['text']}"}
+            if each["source"] == "near" and number % 2
+            else each
+            for number, each in enumerate(row["negatives"])
+        ]
+    settings = Settings(until_decided=True, shortcuts=False, confidence=0.9999999)
+    whole, passed = scored(rows, settings, batch_rows=100), scored(rows, settings, held=150, batch_rows=100)
+    assert passed.settings["rounds"] == whole.settings["rounds"]
+    assert sums(passed) == sums(whole)
+
+
+@pytest.mark.parametrize("by", ["top", "sample"])
+def test_fixed_n_cuts_queries_that_pass_by_too(rows, by):
+    settings = Settings(fixed_n=2, fixed_n_by=by, seed=5, shortcuts=False)
+    whole, passed = sums(scored(rows, settings)), scored(rows, settings, held=9)
+    for label, source in sums(passed).items():
+        assert source["negatives"] == whole[label]["negatives"]
+        for name in ("eci", "margin_max", "signal", "capacity"):
+            assert source["values"][name] == whole[label]["values"][name]
+    assert passed.data["fixed_n_short"] == scored(rows, settings).data["fixed_n_short"]
+
+
+class SplittingEncoder(CountingEncoder):
+    def tokens(self, texts):
+        return [text.split() for text in texts]
+
+
+@pytest.mark.parametrize("tokenizer", ["words", "trigrams", "encoder"])
+def test_words_are_counted_over_everything(rows, tokenizer):
+    settings = Settings(tokenizer=tokenizer, shortcuts=False)
+    corpora = Corpora(words=["retrieval of a corpus", "negative gradient"])
+    for given in (None, corpora):
+        whole = scored(rows, settings, encoder=SplittingEncoder(), corpora=given)
+        passed = scored(rows, settings, held=9, encoder=SplittingEncoder(), corpora=given)
+        assert sums(passed) == sums(whole)
+
+
+def test_a_reader_gives_the_same_words_when_documents_come_again(monkeypatch):
+    texts = ["red fox", "", "blue dog runs", "red dog"]
+    counter = WordCounter()
+    counter.add(texts)
+    vocabulary, _ = counter.vocabulary()
+    for room in (1 << 20, 2):
+        monkeypatch.setattr("eci.portions._KEPT", room)
+        reader = Reader(vocabulary)
+        for chosen in (texts[:2], texts[1:], texts[::-1]):
+            found, expected = reader.lexicon(chosen).documents, vocabulary.read(chosen)
+            assert found.values.tolist() == expected.values.tolist()
+            assert found.offsets.tolist() == expected.offsets.tolist()
+
+
+def test_the_command_tells_what_is_in_memory(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(scanning, "HELD", 9)
+    found = eci.score(rows, "hashing", settings=QUIET)
+    assert sums(found) == sums(eci.score(rows, HashingEncoder(), settings=QUIET))
+    assert found.data["in_memory"] == 9
+    assert np.isfinite(found.sources[0].values["eci_sem"].value)
