@@ -47,7 +47,7 @@ def mined(collection: Path, folder: Path, sources: int) -> list[str]:
 
 def once(files: list[str], cache: str) -> dict[str, float]:
     """Score in this process; seconds of the whole, and of the parts."""
-    from eci import api, directions, scoring
+    from eci import api, directions, rounds
 
     spent = {"directions": 0.0, "shortcuts": 0.0}
 
@@ -64,8 +64,8 @@ def once(files: list[str], cache: str) -> dict[str, float]:
     for method in ("note", "values", "plain", "semantic_at"):
         whole = getattr(directions.Directions, method)
         setattr(directions.Directions, method, timed("directions", whole))
-    inner = scoring.shortcuts
-    scoring.shortcuts = timed("shortcuts", lambda *given: list(inner(*given)))  # type: ignore[assignment]
+    inner = rounds.shortcuts
+    rounds.shortcuts = timed("shortcuts", lambda *given: list(inner(*given)))  # type: ignore[assignment]
     began = time.perf_counter()
     api.score(files, cache=cache)
     return {"whole": time.perf_counter() - began, **spent}

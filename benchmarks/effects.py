@@ -26,6 +26,7 @@ from eci.intervals import Jackknife
 from eci.metrics import alignment, semantic
 from eci.miners.random import RandomMiner
 from eci.mining import MineSettings, mine
+from eci.portions import Portions
 from eci.rounds import Scorer
 from eci.settings import Settings
 
@@ -46,7 +47,7 @@ def examples_of(demo: Path) -> Examples:
 
 def sample(examples: Examples, encoder: Any, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Replicates of shape (S, M, 1 + GROUPS), and the sizes of the groups."""
-    (scores,) = Scorer(examples, encoder, Settings(sample=size, seed=seed)).rounds()
+    (scores,) = Scorer(Portions.of(examples, seed), encoder, Settings(sample=size, seed=seed)).rounds()
     return np.array([[found[name] for name in NAMES] for found in scores.values]), scores.group_sizes
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from eci import api
+from eci.batches import Measured
 from eci.decision import Scores, decide
+from eci.embedding import Embedded
 from eci.examples import Examples
 from eci.intervals import Jackknife
+from eci.lexical import Lexicon
 from eci.metrics import baselines, eci, values
-from eci.rounds import Scorer
-from eci.settings import Settings
 from eci.tally import GROUPS, Tally
 
 RESULT = Path(__file__).parent / "results" / "intervals.json"
@@ -35,12 +36,13 @@ def population(rows: list[Path]) -> dict[str, dict[str, np.ndarray]]:
         from eci.datasets import read
 
         examples = Examples.from_batches(read(rows))
-        scorer = Scorer(examples, encoder, Settings())
         queries = np.arange(len(examples.queries))
-        scorer._embedded.prepare(queries)
+        embedded = Embedded(examples, encoder)
+        embedded.prepare(queries)
+        measured = Measured(examples, embedded, Lexicon.of(examples.documents))
         return {
             examples.sources[number]: {**eci.columns(batch), **baselines.columns(batch)}
-            for number, batch in scorer._batches(queries)
+            for number, batch in measured.batches(queries)
         }
 
 

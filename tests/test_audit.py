@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
 import numpy as np
 import pyarrow as pa
@@ -264,7 +265,10 @@ def test_leaks_of_test_queries_and_of_their_documents(tmp_path):
         ),
         row("news", ["four"], query_id="9"),
     ]
-    found = of(rows, known=Judgements.read(test_qrels=[qrels], test_queries=[queries]))
+    known = Judgements.read(test_qrels=[qrels], test_queries=[queries])
+    assert [file["name"] for file in known.files] == ["test.tsv", "queries.jsonl"]
+    assert known.files[0]["sha256"] == hashlib.sha256(qrels.read_bytes()).hexdigest()
+    found = of(rows, known=known)
     # A row that asks a test query is worse than a document that answers one.
     assert found["leaks"] == [(0, 0), (2, 0), (1, 0)]
 

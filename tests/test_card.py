@@ -1,5 +1,6 @@
 """The card of a dataset folder: valid for the hub, true to its numbers, safe with texts of others."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -122,6 +123,13 @@ def test_scores_of_other_rows_are_called_so(tmp_path, rows, result):
     assert "**The scores are of other files than this set was written from" in readme(tmp_path / "set")[1]
     write(from_object(make_rows(5)), tmp_path / "set", "triplet", card=Card(result))
     assert "Whether the scores are of the rows in this set is not recorded." in readme(tmp_path / "set")[1]
+
+
+def test_a_part_of_what_was_scored_is_called_so(tmp_path, rows, result):
+    files = [*result.data["files"], {"name": "other.jsonl", "bytes": 1, "sha256": "0" * 64}]
+    more = dataclasses.replace(result, data={**result.data, "files": files})
+    write(read([rows]), tmp_path / "set", "triplet", card=Card(more))
+    assert "(same SHA-256), beside 1 other file." in readme(tmp_path / "set")[1]
 
 
 def test_what_was_scored_and_is_not_there_is_said(tmp_path, rows, result):

@@ -59,7 +59,7 @@ def test_leaderboard_verdict_baselines_and_warnings_on_stdout(eci, rows_file):
     assert lines[4].startswith("1  bm25")
     assert "ranks first by eci" in out or "Not decided between" in out
     assert "capacity: bm25 (τ +1.00)" in out
-    assert "! N differs by more than 2× (bm25 7, dense 3)" in out
+    assert "! ln(1+N) alone can make the ranking, for N differs by more than 2×" in out
     assert "reading rows" in err
     assert "reading rows" not in out
 

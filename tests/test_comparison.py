@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eci
-from eci import api
+from eci import jobs
 from eci.comparison import agreement
 from eci.errors import EciError, EncoderError
 from eci.models.hashing import HashingEncoder
@@ -39,8 +39,8 @@ def test_each_result_is_that_of_its_encoder_alone(comparison):
 
 
 def test_rows_are_read_once(monkeypatch):
-    read, times = api.rows_of, []
-    monkeypatch.setattr(api, "rows_of", lambda *arguments: times.append(1) or read(*arguments))
+    read, times = jobs.rows_of, []
+    monkeypatch.setattr(jobs, "rows_of", lambda *arguments: times.append(1) or read(*arguments))
     eci.compare(ROWS, [SMALL, LARGE])
     assert len(times) == 1
 
@@ -217,7 +217,7 @@ def test_command(monkeypatch, capsys, rows_file, tmp_path, two_models):
     assert "\nb (float32)\n" in out
     assert out.count("95 % interval") == 2
     assert "Kendall's τ of the rankings by eci, of 3 sources:\n  a  b  " in out
-    assert out.count("! N differs by more than 2×") == 1, "told once, whatever the order of the sources"
+    assert out.count("for N differs by more than 2×") == 1, "told once, whatever the order of the sources"
     code, out, _ = run_cli(monkeypatch, capsys, *arguments, "--json", "-o", str(tmp_path / "out.json"))
     found = json.loads(out)
     assert found == json.loads((tmp_path / "out.json").read_text())

@@ -127,7 +127,10 @@ def test_equal_sources_are_not_decided_and_share_the_first_place():
         row["negatives"] += [{**n, "source": "b"} for n in row["negatives"]]
     result = scored(rows)
     assert not result.decided
-    assert result.verdict == "Not decided between a and b by eci: a minus b is 0.0000 (0.0000 … 0.0000)."
+    assert (
+        result.verdict
+        == "Not decided between a and b by eci: a minus b is 0.0000 (95 % interval 0.0000 … 0.0000)."
+    )
     assert result.best.probability_best == pytest.approx(0.5)
     constant = scored(rows, metric="capacity")
     assert {entry["metric"] for entry in constant.baselines if math.isnan(entry["kendall"])} >= {"signal"}
@@ -151,7 +154,7 @@ def test_too_few_queries_for_an_interval_is_not_a_decision():
 
 
 def test_warns_when_n_differs_by_more_than_twice():
-    assert warned(scored(make_rows(30, {"a": 3, "b": 7})), "N differs by more than 2× (b 7, a 3)")
+    assert warned(scored(make_rows(30, {"a": 3, "b": 7})), "before believing it. N: b 7, a 3.")
     assert not warned(scored(make_rows(30, {"a": 3, "b": 6})), "N differs")
 
 

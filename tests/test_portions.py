@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from eci.datasets import ReadOptions, from_object, scanning
 from eci.datasets.scanning import portions
 from eci.directions import drawn_order
 from eci.lexical import WordCounter
+from eci.models.cache import clear
 from eci.models.hashing import HashingEncoder
 from eci.portions import Reader
 from eci.scoring import score
@@ -167,3 +169,101 @@ def test_the_command_tells_what_is_in_memory(rows, tmp_path, monkeypatch):
     assert sums(found) == sums(eci.score(rows, HashingEncoder(), settings=QUIET))
     assert found.data["in_memory"] == 9
     assert np.isfinite(found.sources[0].values["eci_sem"].value)
+
+
+class Killed(Exception):
+    pass
+
+
+class Dying(HashingEncoder):
+    """Dies after so many calls; counts what it was asked for."""
+
+    def __init__(self, calls=None):
+        super().__init__(64)
+        self.calls, self.asked = calls, 0
+
+    def encode_document(self, texts):
+        self.asked += len(texts)
+        if self.calls is not None:
+            self.calls -= 1
+            if self.calls < 0:
+                raise Killed
+        return super().encode_query(texts)
+
+    def describe(self):
+        return {"name": "dying", "weights_blake2b": "0"}
+
+
+@pytest.fixture
+def small(rows, tmp_path, monkeypatch):
+    """A file of rows of which few are in memory, and how to score it."""
+    monkeypatch.setattr(scanning, "HELD", 9)
+    monkeypatch.setattr("eci.portions.PASSING", 7)
+    monkeypatch.setattr("eci.resuming._PAUSE", 0.0)
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
+
+    def score_(encoder, **options):
+        given = {"settings": QUIET, "cache": tmp_path / "cache", "reading": ReadOptions(batch_rows=7)}
+        return eci.score(file, encoder, **{**given, **options})
+
+    return file, score_
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4, 6])
+def test_a_killed_run_goes_on_where_it_was(small, tmp_path, calls):
+    _, score_ = small
+    whole = Dying()
+    expected = score_(whole)
+    assert not list((tmp_path / "cache").iterdir())
+    with pytest.raises(Killed):
+        score_(Dying(calls))
+    again = Dying()
+    assert score_(again).to_json() == expected.to_json()
+    assert not list((tmp_path / "cache").iterdir())
+    assert (again.asked < whole.asked) is (calls > 1)
+
+
+def test_what_another_run_left_is_not_taken_up(small, tmp_path):
+    file, score_ = small
+    expected = sums(score_(Dying()))
+    with pytest.raises(Killed):
+        score_(Dying(5))
+    (left,) = (tmp_path / "cache").iterdir()
+    kept = left.read_bytes()
+    left.write_bytes(kept[:100])
+    assert sums(score_(Dying())) == expected
+    left.write_bytes(kept)
+    other = score_(Dying(), settings=Settings(shortcuts=False, temperature=0.1))
+    assert sums(other) != expected
+    assert left.exists()
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    assert sums(score_(Dying())) != expected
+    assert left.exists()
+    assert clear(tmp_path / "cache") >= len(kept)
+    assert not left.exists()
+
+
+def test_nothing_is_kept_of_an_encoder_without_a_digest_or_without_a_cache(small, tmp_path):
+    class Nameless(Dying):
+        def describe(self):
+            return {"name": "nameless"}
+
+    _, score_ = small
+    with pytest.raises(Killed):
+        score_(Nameless(5))
+    with pytest.raises(Killed):
+        score_(Dying(5), cache=False)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_ablation_and_probe_are_of_the_queries_in_memory_and_say_so(small, monkeypatch):
+    file, _ = small
+    monkeypatch.setattr(scanning, "HELD", 40)
+    found = eci.probe(file, "hashing")
+    told = "of 60 queries 40 drawn at random are held in memory; everything is of these"
+    assert told in found.data["notes"]
+    ablated = eci.ablate(file, "hashing", settings=eci.AblationSettings(fixed_n=1, scoring=QUIET))
+    base = next(iter(ablated.encoders.values()))
+    assert told in base.data["notes"]
+    assert base.data["queries"] == 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import html.parser
@@ -25,9 +26,10 @@ from eci.directions import drawn_order
 from eci.errors import DataError, MissingDependency, OutputError
 from eci.metrics.eci import eci as eci_of
 from eci.models.hashing import HashingEncoder
-from eci.report import rows, writing
+from eci.report import explaining, rows, writing
+from eci.report.costing import needed
 from eci.report.data import Column, visible
-from eci.report.deciding import decision, needed
+from eci.report.deciding import decision
 from eci.report.exploring import ROOM, explorer
 from eci.report.exporting import export
 from eci.report.mapping import region
@@ -133,6 +135,7 @@ def test_the_headline_says_who_leads_how_sure_and_never_that_it_predicts(result)
     assert [head for head, _ in found.sentences] == [
         "By the figures",
         "Against in-batch negatives alone",
+        "By other metrics",
         "To be surer",
     ]
     assert not any(text.startswith("null: ") for text in found.warnings)
@@ -191,10 +194,68 @@ def test_no_difference_is_never_separated_and_no_interval_says_nothing():
 def test_rivals_that_differ_too_little_are_told_so(result):
     close = {"source": "b", "difference": 0.001, "low": -0.1, "high": 0.1, "confidence": 0.95}
     far = {"source": "c", "difference": 0.1, "low": -0.1, "high": 0.3, "confidence": 0.95}
-    undecided = dataclasses.replace(result, decided=False, comparisons=(close, far))
+    undecided = dataclasses.replace(result, decided=False, comparisons=(close, far), effects=())
     told = dict(decision(undecided).sentences)["To be surer"]
-    assert "b: more than 100 times as many (0.0010 apart)" in told
-    assert "c: about 240" in told  # 60 queries, interval twice the difference
+    assert told == (
+        "60 queries were scored. Further queries for an even chance, if differences stay what they are, to separate "
+        f"{result.best.source} from b more than 100 times as many, c about 180. "
+        "The rows hold no more: it takes rows of further queries."
+    )  # an interval twice the difference takes four times the queries
+
+
+def test_who_is_undecided_beside_in_batch_negatives_has_a_price_too(result):
+    gains = {"bm25": (0.1, 0.05, 0.15), "dense": (0.1, -0.1, 0.3), "llm": (math.nan,) * 3}
+    effects = tuple(
+        {
+            "source": source,
+            "verdict": "help" if source == "bm25" else "undecided",
+            "gain": gain,
+            "low": low,
+            "high": high,
+            "confidence": 0.98,
+        }
+        for source, (gain, low, high) in gains.items()
+    )
+    found = decision(dataclasses.replace(result, decided=True, comparisons=(), effects=effects))
+    told = dict(found.sentences)["To be surer"]
+    assert "to tell help from hurt for " in told
+    assert "dense about 180" in told
+    assert "llm (no interval, too few queries)" in told
+    assert "bm25" not in told
+    shown = explaining.effects(dataclasses.replace(result, effects=effects))
+    assert "its 98 % interval" in shown.description
+    assert [column.label for column in shown.table.columns[2:4]] == [
+        "Gain in cosine, 98 %",
+        "in dot product, 95 %",
+    ]
+    assert {row[0]: row[4] for row in shown.table.rows} == {"bm25": None, "dense": 180, "llm": None}
+
+
+def test_an_easy_source_that_leads_by_its_margin_is_told_so(result):
+    def moved(entry, signal):
+        return dataclasses.replace(
+            entry, values={**entry.values, "signal": Estimate(signal, signal - 0.1, signal + 0.1)}
+        )
+
+    first, *rest = result.sources
+    for signal, easy in ((0.0, True), (0.9, False)):
+        sources = (moved(first, signal), *(moved(entry, 0.5) for entry in rest))
+        told = dict(decision(dataclasses.replace(result, sources=sources)).sentences)["By other metrics"]
+        assert told.startswith("First is ")
+        assert f" by {'eci_sem'}" in told
+        assert ("easy negatives win" in told) is easy
+
+
+def test_sources_are_compared_over_the_queries_that_all_cover():
+    rows = make_rows(60, {"bm25": 4, "dense": 3}, seed=1)
+    for row in rows[::2]:
+        row["negatives"] = [each for each in row["negatives"] if each["source"] == "bm25"]
+    found = score(rows)
+    told = dict(decision(found).sentences)["Over the queries that all sources cover"]
+    for entry in found.sources:
+        common = entry.common["eci"]
+        assert f"{entry.source} {common.value:.4f} ({common.low:.4f} … {common.high:.4f})" in told
+    assert [row[-1] for row in decision(found).leaderboard.rows] == [entry.queries for entry in found.sources]
 
 
 def test_queries_that_were_not_scored_are_offered(made):
@@ -284,7 +345,20 @@ def test_several_encoders_have_a_section_with_every_rank(made):
     section = next(section for section in told.sections if section.key == "encoders")
     assert len(section.figures[0].data["values"]) == 6
     assert section.figures[0].table.columns[1].label == f"{found.encoders[0]}: rank"
-    assert len(section.tables[0].rows) == 1
+    tables = {table.key: table for table in section.tables}
+    assert len(tables["agreement"].rows) == 1
+    assert len(tables["weights"].rows) == 2
+    verdicts = [{entry["source"]: entry["verdict"] for entry in each.effects} for each in found.results]
+    assert tables["expected"].rows == tuple(
+        (entry.source, *(each[entry.source] for each in verdicts)) for entry in found.results[0].sources
+    )
+    sentence = dict(told.decision.sentences)["By other encoders"]
+    one, other = (each.best.source for each in found.results)
+    assert sentence.startswith(f"{int(one == other)} of 1 other encoder")
+    assert (f"puts {other} first" in sentence) or one == other
+    differ = [source for source in verdicts[0] if verdicts[0][source] != verdicts[1][source]]
+    assert ("On help or hurt all say the same" in sentence) is (not differ)
+    assert ("encoders differ for" in sentence) is bool(differ)
 
 
 @pytest.mark.parametrize(
@@ -597,7 +671,7 @@ def test_markdown_holds_the_decision_and_no_markup_of_the_data(tmp_path):
     assert text.rstrip().endswith("````")
     table = [line for line in text.splitlines() if line.startswith("| 1 |")]
     assert len(table) == 1
-    assert len(re.findall(r"(?<!\\)\|", table[0])) == 7
+    assert len(re.findall(r"(?<!\\)\|", table[0])) == 8
 
 
 # ---- cells, figures, commands
@@ -730,3 +804,128 @@ def test_a_full_or_forbidden_folder_leaves_neither_page_nor_rows(made, result, t
     with pytest.raises(OutputError, match="does not exist"):
         writing.write(result, tmp_path / "none" / "page.html", writing.Behind(made, "hashing"))
     assert not list(tmp_path.iterdir())
+
+
+# ---- what is not as it is to be
+
+
+def test_a_source_that_begins_behind_the_sample_is_no_part_of_it(tmp_path):
+    made = make_rows(60, {"bm25": 3}, seed=2)
+    order = drawn_order(examples_of(made).keys, 0)
+    made[order[-1]]["negatives"].append({"source": "rare", "text": "only here"})
+    result = score(made)
+    file = tmp_path / "kept.rows.parquet"
+    rows.keep(examples_of(made), HashingEncoder(), result, file)
+    few = rows.read_sample(file, 59, result)
+    assert few.sources == ("bm25",)
+    assert rows.read_sample(file, 60, result).sources == ("bm25", "rare")
+    assert "rare" in page(summarise(result, few))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["data"].pop("alignment"),
+        lambda found: found["settings"].pop("groups"),
+        lambda found: found["sources"][0].update(rank="first"),
+        lambda found: found["encoder"].pop("name"),
+        lambda found: found["data"].update(eci_sem=1.0),
+        lambda found: found.update(sources=[]),
+    ],
+)
+def test_a_result_that_was_changed_or_is_older_is_told_so(result, tmp_path, monkeypatch, capsys, change):
+    told = json.loads(result.to_json())
+    change(told)
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(told))
+    code, _, err = run_cli(monkeypatch, capsys, "report", str(file), "-o", str(tmp_path / "page.html"))
+    assert code == 1
+    assert "Traceback" not in err
+    assert "defect" not in err
+    assert str(file) in err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_json_without_end_is_no_defect(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "deep.json"
+    file.write_text("[" * 200_000)
+    code, _, err = run_cli(monkeypatch, capsys, "report", str(file), "-o", str(tmp_path / "page.html"))
+    assert (code, "is no JSON" in err) == (1, True)
+
+
+def test_damaged_rows_are_told_so(made, result, tmp_path):
+    kept(made, tmp_path, result)
+    file = tmp_path / "kept.rows.parquet"
+    whole = file.read_bytes()
+    for place in range(200, len(whole) - 3_000, 997):
+        file.write_bytes(whole[:place] + bytes(64) + whole[place + 64 :])
+        # Whatever is damaged, nothing else is raised; what only changes a figure cannot be seen.
+        with contextlib.suppress(DataError):
+            rows.read_sample(file, 2_000, result)
+
+
+def test_rows_of_other_sources_are_refused(made, result, tmp_path):
+    kept(made, tmp_path, result)
+    file = tmp_path / "kept.rows.parquet"
+    table = pq.read_table(file)
+    entries = table.column("negatives").to_pylist()
+    for entry in entries[0]:
+        entry["source"] = "another"
+    changed = table.set_column(3, table.schema.field(3), pa.array(entries, table.schema.field(3).type))
+    pq.write_table(changed, file)
+    with pytest.raises(DataError, match="is damaged"):
+        rows.read_sample(file, 2_000, result)
+
+
+@pytest.mark.parametrize("kind", ["folder", "text", "parquet"])
+def test_what_stands_where_the_rows_are_to_stand_is_kept(rows_file, tmp_path, monkeypatch, capsys, kind):
+    place = tmp_path / "page.rows.parquet"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "text":
+        place.write_text("my data")
+    else:
+        pq.write_table(pa.table({"mine": [1, 2]}), place)
+    before = None if kind == "folder" else place.read_bytes()
+    page_ = tmp_path / "page.html"
+    code, out, err = run_cli(
+        monkeypatch,
+        capsys,
+        "score",
+        str(rows_file),
+        "--encoder",
+        "hashing",
+        "--no-cache",
+        "--report",
+        str(page_),
+    )
+    assert code == 1
+    assert out == ""
+    assert str(place) in err
+    assert not page_.exists()
+    assert before is None or place.read_bytes() == before
+
+
+def test_rows_of_an_earlier_page_are_written_again(rows_file, tmp_path, monkeypatch, capsys):
+    page_ = tmp_path / "page.html"
+    for _ in range(2):
+        code, _, err = run_cli(
+            monkeypatch,
+            capsys,
+            "score",
+            str(rows_file),
+            "--encoder",
+            "hashing",
+            "--no-cache",
+            "--no-shortcuts",
+            "--report",
+            str(page_),
+        )
+        assert code == 0, err
+
+
+def test_a_probability_without_all_sources_says_so(result):
+    first, *rest = result.sources
+    unsure = (*rest[:-1], dataclasses.replace(rest[-1], probability_best=math.nan))
+    headline = decision(dataclasses.replace(result, sources=(first, *unsure))).headline
+    assert " among the sources that have an interval" in headline

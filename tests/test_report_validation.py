@@ -158,6 +158,19 @@ def test_the_plan_has_a_digest_that_changes_with_it(result):
     assert digest(result) == digest(json.loads(json.dumps(result))) != digest(other)
 
 
+def test_where_from_has_the_rates_that_were_taken_and_how_sources_were_made(result):
+    tables = {table.key: dict(table.rows) for table in validated(result).sections[-1].tables}
+    for one in result["collections"]:
+        told = tables["settings"][f"training: learning_rate on {one['collection']}, tuned"]
+        assert float(told) == one["chosen"]["learning_rate"]
+    assert "training: learning_rate" not in tables["settings"]
+    planted = next(entry for entry in result["experiment"]["sources"] if entry["into"])
+    assert tables["made"][planted["name"]] == (
+        f"{planted['into']}, with {planted['share']:.0%} of its negatives replaced by positives"
+    )
+    assert "–" not in tables["made"].values()
+
+
 def test_hostile_names_are_data_on_the_page():
     text = json.dumps(small(), ensure_ascii=False)
     for name, bad in zip(("random", "bm25-10", "dense-10", "reranked"), HOSTILE, strict=False):

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eci import probing, scoring
-from eci.ablation import Ablation, AblationSettings, Remembering
+from eci import probing
+from eci.ablation import Ablation, AblationSettings
 from eci.association import Measures
 from eci.comparison import Comparison
-from eci.datasets import ReadOptions, from_object, read
-from eci.datasets.collection import document_texts_of
-from eci.datasets.identity import fingerprint
-from eci.datasets.scanning import portions
-from eci.errors import DataError, EciError, EncoderError
-from eci.examples import CHOICES
+from eci.datasets import ReadOptions
+from eci.errors import EciError, EncoderError
+from eci.jobs import job, rows_of, versions
 from eci.models import bundled
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
-from eci.portions import Portions
 from eci.probe_material import ProbeSettings
 from eci.probed import ProbeResult
 from eci.results import ScoreResult, listed
-from eci.settings import Corpora, Settings
+from eci.settings import Settings
 from eci.types import Encoder, Progress, silent
 
 __all__ = ["ablate", "compare", "prepared_encoder", "probe", "rows_of", "score", "versions"]
@@ -56,7 +49,8 @@ def score(
     settings, reading, loading : optional
         How to score, how to read the rows, how to load the model.
     cache : bool, str or Path
-        Whether to keep vectors on disk, or where.
+        Whether to keep vectors on disk, or where; there, too, is what has been scored of rows beyond memory,
+        so that a killed run goes on where it was.
     progress : Progress
 
     Returns
@@ -70,7 +64,7 @@ def score(
         Rows, model or cache cannot be used; the message says what to do.
     """
     settings = settings or Settings()
-    with _task(rows, settings.seed, reading, loading, cache, progress) as task:
+    with job(rows, settings.seed, reading, loading, cache, progress) as task:
         return task.scored(encoder, settings)
 
 
@@ -109,7 +103,7 @@ def compare(
     labels = _labels(chosen)
     settings = settings or Settings()
     results: dict[str, ScoreResult] = {}
-    with _task(rows, settings.seed, reading, loading, cache, progress) as task:
+    with job(rows, settings.seed, reading, loading, cache, progress) as task:
         for label, encoder in zip(labels, chosen, strict=True):
             with _told_of(label, results, cache):
                 results[label] = task.scored(encoder, settings, results)
@@ -151,7 +145,7 @@ def ablate(
     options = settings or AblationSettings()
     chosen = _several(encoders)
     labels = _labels(chosen)
-    with _task(rows, options.scoring.seed, reading, loading, cache, progress) as task:
+    with job(rows, options.scoring.seed, reading, loading, cache, progress, beyond=False) as task:
         measures = Measures.given(options.measures, task.queries.sources)
         found = replace(task.ablated(labels[0], chosen[0], options), measures=measures)
         for label, encoder in zip(labels[1:], chosen[1:], strict=True):
@@ -190,111 +184,12 @@ def probe(
     """
     settings = settings or ProbeSettings()
     with (
-        _task(rows, settings.seed, reading, loading, cache, progress) as task,
+        job(rows, settings.seed, reading, loading, cache, progress, beyond=False) as task,
         prepared_encoder(encoder, loading, cache, progress) as ready,
     ):
         found = probing.probe(task.queries.held, ready, settings, progress, task.corpora)
         task.tell(found)
     return found
-
-
-@contextmanager
-def _task(
-    rows: Any,
-    seed: int,
-    reading: ReadOptions | None,
-    loading: ModelOptions | None,
-    cache: bool | str | Path,
-    progress: Progress,
-) -> Iterator[_Task]:
-    """Read rows; more queries than memory holds pass by until the end of the block."""
-    reading = reading or ReadOptions()
-    read_rows = rows_of(rows, reading)
-    progress("reading rows", 0, 0)
-    with portions(read_rows, seed, progress=progress) as queries:
-        if not queries.sources and read_rows.notes:
-            raise DataError(f"No row has a negative. The reader noted: {'; '.join(read_rows.notes)}.")
-        origin = {
-            "layout": read_rows.layout,
-            "files": read_rows.fingerprint(),
-            "notes": list(read_rows.notes),
-        }
-        beside = [path for path in (reading.candidates, reading.idf_corpus) if path is not None]
-        if beside:
-            origin["corpora"] = fingerprint(beside)
-        corpora = Corpora(
-            document_texts_of(reading.candidates) if reading.candidates else (),
-            document_texts_of(reading.idf_corpus) if reading.idf_corpus else None,
-        )
-        yield _Task(queries, corpora, reading, loading, cache, progress, origin)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Rows that were read, and how encoders are to be loaded for them."""
-
-    queries: Portions
-    corpora: Corpora
-    reading: ReadOptions
-    loading: ModelOptions | None
-    cache: bool | str | Path
-    progress: Progress
-    origin: dict[str, Any]
-
-    def scored(
-        self, encoder: str | Encoder, settings: Settings, before: dict[str, ScoreResult] | None = None
-    ) -> ScoreResult:
-        """The result of an encoder, which is another than those of the results `before`."""
-        # What the model before left in cycles would else stay beside this one.
-        gc.collect()
-        with prepared_encoder(encoder, self.loading, self.cache, self.progress) as ready:
-            for other, result in (before or {}).items():
-                if _same_model(getattr(ready, "describe", dict)(), result.encoder):
-                    raise EncoderError(f"it is the same model as {other}. Name each encoder once.")
-            return self.result(ready, settings, self.progress)
-
-    def ablated(self, label: str, encoder: str | Encoder, options: AblationSettings) -> Ablation:
-        """Every run of an ablation that one encoder makes."""
-        used, size = options.scoring, options.fixed_n
-        others = [tau for tau in dict.fromkeys(options.temperatures) if tau != used.temperature]
-        runs: list[tuple[str, str, Settings]] = [
-            ("base", "", used),
-            *(("fixed_n", by, replace(used, fixed_n=size, fixed_n_by=by)) for by in CHOICES),
-            *(("temperatures", str(tau), replace(used, temperature=tau)) for tau in others),
-        ]
-        found: dict[str, dict[str, ScoreResult]] = {"base": {}, "fixed_n": {}, "temperatures": {}}
-        with prepared_encoder(encoder, self.loading, self.cache, self.progress) as ready:
-            kept = Remembering(ready)
-            for done, (kind, name, settings) in enumerate(runs):
-                self.progress("runs", done, len(runs))
-                found[kind][name] = self.result(kept, settings, silent)
-            self.progress("runs", len(runs), len(runs))
-        varied = {"fixed_n": size, "temperatures": list(options.temperatures)}
-        return Ablation({label: found["base"][""]}, found["fixed_n"], found["temperatures"], settings=varied)
-
-    def result(self, encoder: Encoder, settings: Settings, progress: Progress) -> ScoreResult:
-        """The result with everything that is needed to obtain it again."""
-        found = scoring.score(self.queries, encoder, settings, progress, self.corpora)
-        self.tell(found)
-        return found
-
-    def tell(self, found: ScoreResult | ProbeResult) -> None:
-        """Add to a result where its rows came from, and what they were read and the model loaded with."""
-        found.settings["reading"] = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(self.reading).items()
-        }
-        found.settings["loading"] = asdict(self.loading or ModelOptions())
-        found.data.update(self.origin, notes=[*self.origin["notes"], *found.data.get("notes", ())])
-        found.settings["versions"] = versions()
-
-
-def versions() -> dict[str, str]:
-    """Of Python, eci and what decides its figures."""
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("eci", "numpy", "pyarrow")},
-    }
 
 
 def _several(encoders: str | Encoder | Sequence[str | Encoder]) -> list[str | Encoder]:
@@ -327,12 +222,6 @@ def _name(encoder: Encoder) -> str:
     return str(described.get("name", type(encoder).__name__))
 
 
-def _same_model(described: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two descriptions, of which the second is that of a result, are of one model loaded twice."""
-    told = {key: value for key, value in described.items() if key not in ("name", "versions")}
-    return "weights_blake2b" in told and all(other.get(key) == value for key, value in told.items())
-
-
 @contextmanager
 def _told_of(label: str, before: dict[str, ScoreResult], cache: bool | str | Path) -> Iterator[None]:
     """Name the encoder in an error, and tell what becomes of the encoders before it."""
@@ -345,12 +234,3 @@ def _told_of(label: str, before: dict[str, ScoreResult], cache: bool | str | Pat
             told += "; the vectors of models are in the cache, and need no second embedding"
         told += "." if told else ""
         raise EncoderError(f"encoder {label}: {error}{told}") from error
-
-
-def rows_of(rows: Any, options: ReadOptions) -> Any:
-    """Rows of files, or of what `score` takes."""
-    if isinstance(rows, str | Path):
-        return read([rows], options)
-    if isinstance(rows, Sequence) and rows and all(isinstance(entry, str | Path) for entry in rows):
-        return read(rows, options)
-    return from_object(rows, options)

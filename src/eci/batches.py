@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -20,47 +18,6 @@ from eci.types import Flags, Floats, Integers
 
 # Takes queries, their most similar positives, places of negatives, and the margins and overlaps of these.
 Note: TypeAlias = Callable[[Integers, Integers, Integers, Floats, Floats], None]
-
-
-@dataclass
-class Counts:
-    """What was met on the way to a result.
-
-    Parameters
-    ----------
-    documents, words_over : int
-        Distinct documents, and documents that the frequencies of words were counted over.
-    empty_queries : int
-    empty_documents : set of str
-        Texts without a sign in them.
-    embedded : Counter
-        Texts that were asked of the encoder for queries that are forgotten, by role.
-    identical : Counter
-        Negatives of each source that equal a positive of their query but for case and white space.
-    short : Counter
-        Queries that have negatives of a source, but fewer than the fixed N.
-    """
-
-    documents: int = 0
-    words_over: int = 0
-    empty_queries: int = 0
-    empty_documents: set[str] = field(default_factory=set)
-    embedded: Counter[str] = field(default_factory=Counter)
-    identical: Counter[str] = field(default_factory=Counter)
-    short: Counter[str] = field(default_factory=Counter)
-
-    def met(self, examples: Examples) -> None:
-        """Count texts of examples that are met for the first time."""
-        self.empty_queries += sum(not text.strip() for text in examples.queries)
-        self.empty_documents.update(text for text in examples.documents if not text.strip())
-
-    def scored(self, examples: Examples, queries: Integers) -> None:
-        """Count the negatives of queries that are scored."""
-        drawn = np.zeros(len(examples.queries), dtype=np.bool_)
-        drawn[queries] = True
-        found = examples.source[examples.identical() & drawn[examples.negatives.rows]]
-        counts = np.bincount(found, minlength=len(examples.sources)).tolist()
-        self.identical.update(dict(zip(examples.sources, counts, strict=True)))
 
 
 class Measured:
@@ -100,12 +57,12 @@ class Measured:
         common = [Tally() for _ in self.examples.sources]
         for place in range(0, len(queries), rows):
             chosen = queries[place : place + rows]
-            for number, batch in self._batches(chosen, note):
+            for number, batch in self.batches(chosen, note):
                 own[number] += metrics.tally(batch, temperature=temperature)
                 common[number] += metrics.tally(batch, temperature=temperature, only=complete[chosen])
         return own, common
 
-    def _batches(self, queries: Integers, note: Note | None) -> Iterator[tuple[int, Batch]]:
+    def batches(self, queries: Integers, note: Note | None = None) -> Iterator[tuple[int, Batch]]:
         """For the given queries, a batch for each source that has negatives of any of them."""
         examples = self.examples
         places = examples.negatives.with_values(np.arange(len(examples.source))).take(queries)

@@ -125,8 +125,8 @@ def _unfair(sources: list[SourceResult], metric: str) -> list[str]:
     if sizes and max(sizes.values()) > 2 * min(sizes.values()):
         told = ", ".join(f"{source} {size:.1f}".removesuffix(".0") for source, size in sizes.items())
         found.append(
-            f"N differs by more than 2× ({told}): ln(1+N) alone can make the ranking, and eci_sem is "
-            "fair only at equal N. Compare with --fixed-n before believing it."
+            "ln(1+N) alone can make the ranking, for N differs by more than 2×, and eci_sem is fair only at "
+            f"equal N. Compare with --fixed-n before believing it. N: {told}."
         )
     partial = [f"{entry.source} {entry.coverage:.1%}" for entry in sources if entry.coverage < 1]
     if partial:

@@ -15,7 +15,7 @@ from eci.cautions import cautions
 from eci.intervals import Jackknife
 from eci.metrics import alignment
 from eci.ranking import kendall, ranking
-from eci.results import Estimate, ScoreResult, SourceResult, listed, number
+from eci.results import Estimate, ScoreResult, SourceResult, listed, number, percent
 from eci.tally import GROUPS, Tally
 from eci.types import Floats, Integers
 
@@ -300,7 +300,10 @@ def _verdict(scores: Scores, decision: Decision) -> str:
 def _difference(entry: dict[str, Any]) -> str:
     if math.isnan(entry["low"]):
         return f"{number(entry['difference'])} (no interval: too few queries)"
-    return f"{number(entry['difference'])} ({number(entry['low'])} … {number(entry['high'])})"
+    return (
+        f"{number(entry['difference'])} ({percent(entry['confidence'])} interval {number(entry['low'])} … "
+        f"{number(entry['high'])})"
+    )
 
 
 def _baselines(scores: Scores, decision: Decision) -> tuple[dict[str, Any], ...]:

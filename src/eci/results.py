@@ -203,6 +203,17 @@ def span(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
+def percent(confidence: float) -> str:
+    """The confidence of an interval, in words.
+
+    Examples
+    --------
+    >>> percent(0.95), percent(1 - 0.05 / 4), percent(1 - 0.05 / 36)
+    ('95 %', '98.75 %', '99.86 %')
+    """
+    return f"{100 * confidence:.4g} %"
+
+
 def number(value: float, digits: int = 4) -> str:
     """A number for people; "–" where it is undefined, scientific where it is large."""
     if math.isnan(value):

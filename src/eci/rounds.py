@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eci.batches import Counts, Measured, Note
+from eci.batches import Measured, Note
 from eci.decision import Scores
 from eci.directions import Directions, drawn_order
 from eci.embedding import Embedded
@@ -18,9 +18,11 @@ from eci.lexical import Lexicon, Tokenizer, by_trigrams, by_words
 from eci.metrics import alignment, semantic
 from eci.origins import shortcuts
 from eci.portions import Portions, Reader
+from eci.resuming import Checkpoint
 from eci.settings import Corpora, Settings
-from eci.tally import GROUPS, Tally
-from eci.types import Encoder, Flags, Floats, Integers, Progress, silent
+from eci.tally import GROUPS
+from eci.totals import Totals
+from eci.types import Encoder, Floats, Integers, Progress, silent
 
 # The first round of `until_decided`: ten queries for each jackknife group.
 _FIRST_ROUND = 10 * GROUPS
@@ -42,13 +44,15 @@ class Scorer:
     settings : Settings
     corpora : Corpora, optional
     progress : Progress
+    checkpoint : Checkpoint, optional
+        Of the queries that pass by.
 
     Attributes
     ----------
     examples : Examples
         The queries in memory, cut to a fixed N.
-    counts : Counts
-        Of what has been scored so far.
+    documents, words_over : int
+        Distinct documents, and documents that the frequencies of words were counted over.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Scorer:
         settings: Settings,
         corpora: Corpora | None = None,
         progress: Progress = silent,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         corpora = corpora or Corpora()
         if not queries.sources:
@@ -69,21 +74,22 @@ class Scorer:
                 f"{type(encoder).__name__} is no encoder: it needs the methods encode_query and "
                 "encode_document."
             )
-        self.queries, self.settings, self.counts = queries, settings, Counts()
-        self.examples = self._limited(queries.held)
+        self.queries, self.settings, self._checkpoint = queries, settings, checkpoint or Checkpoint(None, "")
+        self._own, self._passed, self._portions = Totals(queries.sources), Totals(queries.sources), 0
+        self.examples = self._limited(queries.held, self._own)
         self._encoder, self._progress = encoder, progress
         self._embedded = Embedded(self.examples, encoder, corpora.candidates)
         tokenizer = _TOKENIZERS[settings.tokenizer] or _tokenizer_of(encoder)
         if queries.pieces is None:
             lexicon = Lexicon.of(self.examples.documents, tokenizer, corpora.words)
-            documents = len(self.examples.documents)
+            self.documents = len(self.examples.documents)
         else:
-            vocabulary, documents = queries.vocabulary(tokenizer, corpora.words, progress)
+            vocabulary, self.documents = queries.vocabulary(tokenizer, corpora.words, progress)
             self._reader = Reader(vocabulary)
             lexicon = self._reader.lexicon(self.examples.documents)
         self._held = Measured(self.examples, self._embedded, lexicon)
-        self.counts.documents, self.counts.words_over = documents, lexicon.vocabulary.size
-        self.counts.met(self.examples)
+        self.words_over = lexicon.vocabulary.size
+        self._own.meet(self.examples)
         self._directions = Directions(
             self.examples,
             self._embedded,
@@ -92,9 +98,6 @@ class Scorer:
             temperature=settings.temperature,
             ridge=RIDGE,
         )
-        self._own = [Tally() for _ in queries.sources]
-        self._common = [Tally() for _ in queries.sources]
-        self._sizes = np.zeros(GROUPS, dtype=np.int64)
 
     def rounds(self) -> Iterator[Scores]:
         """Scores after each round: one round, or growing ones with ``until_decided``."""
@@ -104,15 +107,14 @@ class Scorer:
             held = np.sort(order[start:end])
             if len(held):
                 self._embedded.prepare(held)
-                self._score(self._held, held, self._directions.note)
-            for examples in self.queries.passing(max(start, len(order)), end):
-                self._pass(self._limited(examples))
-                self._progress("scoring queries", int(self._sizes.sum()), end)
+                self._score(self._own, self._held, held, self._directions.note)
+            self._let_pass(max(start, len(order)), end)
+            totals = self.totals
             yield Scores(
-                self.queries.sources,
-                tuple(self._own),
-                tuple(self._common),
-                self._sizes.copy(),
+                totals.sources,
+                tuple(totals.own),
+                tuple(totals.common),
+                totals.sizes,
                 self.settings.temperature,
                 self._directed,
                 len(ends),
@@ -139,9 +141,11 @@ class Scorer:
         return self._directions.pool
 
     @property
-    def embedded(self) -> dict[str, int]:
-        """How many texts were asked of the encoder, by role."""
-        return {role: size + self.counts.embedded[role] for role, size in self._embedded.asked.items()}
+    def totals(self) -> Totals:
+        """Of what has been scored so far."""
+        found = self._own + self._passed
+        found.embedded.update(self._embedded.asked)
+        return found
 
     def _directed(self, source: int) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:
         place = self._place_held(source)
@@ -155,37 +159,38 @@ class Scorer:
         label = self.queries.sources[source]
         return self.examples.sources.index(label) if label in self.examples.sources else None
 
+    def _let_pass(self, start: int, end: int) -> None:
+        """Score the queries drawn from place `start` to before `end` that are not in memory."""
+        known = self._checkpoint.load()
+        for number, examples in enumerate(self.queries.passing(start, end), start=self._portions):
+            self._portions = number + 1
+            if known is None or number >= known[0]:
+                self._pass(self._limited(examples, self._passed))
+                self._checkpoint.keep(self._portions, self._passed)
+            elif self._portions == known[0]:
+                self._passed = known[1]
+            self._progress("scoring queries", int((self._own.sizes + self._passed.sizes).sum()), end)
+
     def _pass(self, examples: Examples) -> None:
         """Score queries that are then forgotten."""
         embedded = Embedded(examples, self._encoder)
         every = np.arange(len(examples.queries))
         embedded.prepare(every)
-        self._score(Measured(examples, embedded, self._reader.lexicon(examples.documents)), every)
-        self.counts.embedded.update(embedded.asked)
-        self.counts.met(examples)
-
-    def _score(self, measured: Measured, queries: Integers, note: Note | None = None) -> None:
-        examples, sources = measured.examples, self.queries.sources
-        every: Flags = np.all(examples.covered(), axis=1) & (examples.sources == sources)
-        tallies = measured.tallies(
-            queries,
-            temperature=self.settings.temperature,
-            complete=every,
-            rows=self.settings.batch_rows,
-            note=note,
+        self._score(
+            self._passed, Measured(examples, embedded, self._reader.lexicon(examples.documents)), every
         )
-        for label, own, common in zip(examples.sources, *tallies, strict=True):
-            place = sources.index(label)
-            self._own[place] += own
-            self._common[place] += common
-        self._sizes += np.bincount(measured.groups[queries], minlength=GROUPS)
-        self.counts.scored(examples, queries)
+        self._passed.embedded.update(embedded.asked)
+        self._passed.meet(examples)
 
-    def _limited(self, examples: Examples) -> Examples:
+    def _score(self, totals: Totals, measured: Measured, queries: Integers, note: Note | None = None) -> None:
+        used = self.settings
+        totals.score(measured, queries, temperature=used.temperature, rows=used.batch_rows, note=note)
+
+    def _limited(self, examples: Examples, totals: Totals) -> Examples:
         used = self.settings
         if used.fixed_n is None:
             return examples
-        self.counts.short.update(examples.short(used.fixed_n))
+        totals.short.update(examples.short(used.fixed_n))
         return examples.limited(used.fixed_n, used.fixed_n_by, used.seed)
 
     def _order(self) -> Integers:

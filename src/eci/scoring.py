@@ -14,6 +14,7 @@ from eci.metrics import alignment, semantic
 from eci.portions import Portions
 from eci.ranking import kendall
 from eci.results import ScoreResult, listed
+from eci.resuming import Checkpoint
 from eci.rounds import RIDGE, Scorer
 from eci.settings import Corpora, Settings
 from eci.tally import GROUPS
@@ -26,6 +27,7 @@ def score(
     settings: Settings | None = None,
     progress: Progress = silent,
     corpora: Corpora | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> ScoreResult:
     """Score every source of negatives in `examples`.
 
@@ -39,6 +41,8 @@ def score(
     settings : Settings, optional
     progress : Progress
     corpora : Corpora, optional
+    checkpoint : Checkpoint, optional
+        Of queries that are not in memory.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def score(
     """
     settings = settings or Settings()
     queries = examples if isinstance(examples, Portions) else Portions.of(examples, settings.seed)
-    scorer = Scorer(queries, encoder, settings, corpora, progress)
+    scorer = Scorer(queries, encoder, settings, corpora, progress, checkpoint)
     for scores in scorer.rounds():
         decision = decide(scores, settings.metric, settings.confidence)
         progress("round", scores.look, scores.looks)
@@ -81,7 +85,7 @@ def score(
             },
         },
     )
-    return result if settings.fixed_n is None else _told_of_limit(result, settings, dict(scorer.counts.short))
+    return result if settings.fixed_n is None else _told_of_limit(result, settings, dict(scorer.totals.short))
 
 
 def _told_of_limit(result: ScoreResult, settings: Settings, short: dict[str, int]) -> ScoreResult:
@@ -107,17 +111,17 @@ def _settings_record(settings: Settings, scores: Scores) -> dict[str, Any]:
 
 
 def _data_record(scorer: Scorer) -> dict[str, Any]:
-    queries, counts = scorer.queries, scorer.counts
+    queries, totals = scorer.queries, scorer.totals
     held = queries.pieces is None
     record = {
         "rows": queries.rows,
         "queries": len(queries),
-        "documents": counts.documents,
-        "word_frequencies_over": counts.words_over,
+        "documents": scorer.documents,
+        "word_frequencies_over": scorer.words_over,
         "negatives": len(scorer.examples.source) if held else queries.negatives,
-        "identical_to_positive": {label: counts.identical[label] for label in queries.sources},
-        "empty_texts": counts.empty_queries + len(counts.empty_documents),
-        "embedded": scorer.embedded,
+        "identical_to_positive": {label: totals.identical[label] for label in queries.sources},
+        "empty_texts": totals.empty_texts,
+        "embedded": dict(totals.embedded),
     }
     if not held:
         size = len(queries.held.queries)

@@ -7,7 +7,7 @@ queries therefore change no digit of a result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,17 @@ class Tally:
         nothing = np.zeros(GROUPS, dtype=object)
         return Tally(
             {name: self.sums.get(name, nothing) + other.sums.get(name, nothing) for name in sorted(names)}
+        )
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """The exact sums of each column, as hexadecimal digits."""
+        return {name: [f"{int(entry):x}" for entry in sums] for name, sums in self.sums.items()}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Sequence[str]]) -> Tally:
+        """What `to_dict` gave."""
+        return cls(
+            {name: np.array([int(entry, 16) for entry in sums], dtype=object) for name, sums in told.items()}
         )
 
     def total(self, name: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from eci.audit.wording import likeness
 from eci.datasets.collection import Collection
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import require_positives
+from eci.datasets.identity import fingerprint
 from eci.datasets.trec import relevant_pairs
 from eci.miners.filters import made_by
 from eci.ragged import Ragged
@@ -39,24 +41,29 @@ class Judgements:
         Ids of test queries, and digests of their texts.
     test_documents : frozenset of str
         Ids of the documents that are relevant to a test query.
+    files : tuple of dict
+        ``name``, ``bytes`` and ``sha256`` of what it was read from.
     """
 
     relevant: frozenset[tuple[str, str]] = frozenset()
     test_ids: frozenset[str] = frozenset()
     test_documents: frozenset[str] = frozenset()
     test_texts: frozenset[int] = frozenset()
+    files: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def read(
         cls, qrels: Iterable[Path] = (), test_qrels: Iterable[Path] = (), test_queries: Iterable[Path] = ()
     ) -> Judgements:
         """Of files: judgements by query id and document id, and test queries with their texts."""
-        tested = relevant_pairs(tuple(test_qrels))
+        qrels, test_qrels, test_queries = (tuple(paths) for paths in (qrels, test_qrels, test_queries))
+        tested = relevant_pairs(test_qrels)
         texts: set[int] = set()
         for path in test_queries:
             texts.update(text_digests(None, Collection.load([path]).texts).tolist())
         asked, found = (frozenset(pair[side] for pair in tested) for side in (0, 1))
-        return cls(relevant_pairs(tuple(qrels)), asked, found, frozenset(texts))
+        files = tuple(fingerprint([*qrels, *test_qrels, *test_queries]))
+        return cls(relevant_pairs(qrels), asked, found, frozenset(texts), files)
 
     def counts(self) -> dict[str, int]:
         """How many of each there are; 0 says that nothing was looked for."""

@@ -100,6 +100,7 @@ def audit(
             "notes": [*rows.notes, *([note] if note else [])],
             "mendable": mendable(found),
             "known": known.counts(),
+            "judgements": list(known.files),
         }
         return AuditResult(
             rows=len(collected.material),

@@ -33,7 +33,8 @@ _SHOWN, _HELD = 10, 200
     default="all-MiniLM-L6-v2",
     show_default=True,
     metavar="MODEL",
-    help="Model that compares texts: a folder, a hub name, or 'hashing' (no weights, for trying out).",
+    help="Model that compares texts: a folder, a hub name, 'hashing' (no weights, for trying out), or a "
+    "folder of vectors.",
 )
 @reading_options
 @click.option(

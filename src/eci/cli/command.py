@@ -43,6 +43,7 @@ def working(output: Path | None) -> Iterator[tuple[Progress, Callable[[Result], 
 
         def keep(result: Result) -> None:
             if temporary is not None:
-                temporary.write_text(result.to_json() + "\n", encoding="utf-8")
+                # Names of files may be no Unicode: JSON has an escape for what is left of them.
+                temporary.write_text(result.to_json() + "\n", encoding="utf-8", errors="backslashreplace")
 
         yield progress, keep

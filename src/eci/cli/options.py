@@ -205,8 +205,9 @@ encoder_option = click.option(
     default=("all-MiniLM-L6-v2",),
     show_default=True,
     metavar="MODEL",
-    help="Model to score with: a folder, a hub name, or 'hashing' (no weights, for trying out). Several "
-    "times: each of them, and how far their rankings agree; --prompt and other loading options hold for all.",
+    help="Model to score with: a folder, a hub name, 'hashing' (no weights, for trying out), or a folder of "
+    "vectors (docs/scale.md). Several times: each of them, and how far their rankings agree; --prompt and other "
+    "loading options hold for all.",
 )
 result_option = click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as JSON."

@@ -15,6 +15,16 @@ _READ = (
     "Read are results of eci score (-o result.json), eci audit (--json > audit.json) and eci validate "
     "(result.json in its folder)."
 )
+# What becomes of values that are not there, or not what they are to be.
+_STRANGE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    StopIteration,
+    RecursionError,
+)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -60,16 +70,15 @@ def report(result: Path, output: Path | None, rows: Path | None, figures: Path |
     from eci.atomic import atomic_path, refuse_places
     from eci.datasets import folders
     from eci.report.exporting import export
-    from eci.report.render import markdown, page, require
+    from eci.report.render import require
 
     require()
     outputs = [path for path in (output, figures) if path is not None]
     refuse_places(outputs, [result, *([rows] if rows else [])])
     if figures is not None:
         folders.refuse(figures)
-    told = _report(result, rows)
+    told, text = _made(result, rows, "" if output is None else output.suffix.lower())
     if output is not None:
-        text = markdown(told) if output.suffix.lower() == ".md" else page(told)
         with atomic_path(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if figures is not None:
@@ -79,58 +88,56 @@ def report(result: Path, output: Path | None, rows: Path | None, figures: Path |
         click.echo(f"{figures}: {len(names):,} files", err=True)
 
 
-def _report(path: Path, rows: Path | None) -> Report:
-    """What a page says of a result, whichever command wrote it.
+def _made(path: Path, rows: Path | None, suffix: str) -> tuple[Report, str]:
+    """What a page says of a result, whichever command wrote it; and as text of the format asked for.
 
     Raises
     ------
     DataError
-        No command wrote it.
+        No command wrote it, or another version of eci.
     UsageError
         Rows were given, and belong to no result of this kind.
     """
     from eci.audit.result import SCHEMA as AUDIT
     from eci.comparison import SCHEMA as COMPARISON
-    from eci.errors import DataError
+    from eci.errors import DataError, EciError
+    from eci.report.render import markdown, page
     from eci.results import SCHEMA as SCORE
     from eci.validation.findings import SCHEMA as VALIDATION
 
     try:
         loaded = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON ({error}). {_READ}") from error
     schema = loaded.get("schema") if isinstance(loaded, dict) else None
     if schema not in (SCORE, COMPARISON, AUDIT, VALIDATION):
         told = f"has the schema {schema!r}" if schema else "names no schema of eci"
         raise DataError(f"{path}: {told}. {_READ}")
-    if schema in (SCORE, COMPARISON):
-        return _scored(path, rows)
-    if rows is not None:
+    if rows is not None and schema not in (SCORE, COMPARISON):
         raise click.UsageError(f"--rows belong to a result of eci score, and {path} is {schema}.")
     try:
-        return _audited(path) if schema == AUDIT else _validated(loaded)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        if schema in (SCORE, COMPARISON):
+            report = _scored(path, rows, schema == COMPARISON)
+        else:
+            report = _audited(path) if schema == AUDIT else _validated(loaded)
+        return report, (markdown(report) if suffix == ".md" else page(report) if suffix else "")
+    except EciError:
+        raise
+    except _STRANGE as error:
         raise DataError(
-            f"{path}: lacks what this eci writes into {schema} ({error!r}). Make it again."
+            f"{path}: lacks what this eci writes into {schema}, or was changed ({error!r}). Make it again."
         ) from error
 
 
-def _scored(path: Path, rows: Path | None) -> Report:
-    from eci.comparison import SCHEMA, Comparison
+def _scored(path: Path, rows: Path | None, compared: bool) -> Report:
+    from eci.comparison import Comparison
     from eci.datasets.card import read_result
-    from eci.errors import DataError
     from eci.report.rows import read_sample
     from eci.report.summarise import MOST, first_of, summarise
     from eci.results import ScoreResult
 
     found: ScoreResult | Comparison
-    try:
-        compared = json.loads(path.read_bytes())["schema"] == SCHEMA
-        found = Comparison.from_json(path.read_bytes()) if compared else read_result(path)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path}: is no result of eci score ({error}). Write one with: eci score ROWS -o result.json"
-        ) from error
+    found = Comparison.from_json(path.read_bytes()) if compared else read_result(path)
     return summarise(found, read_sample(rows, MOST, first_of(found)) if rows else None)
 
 

@@ -93,11 +93,13 @@ def score(
 
     settings = _settings(scoring, options)
     if page is not None:
+        from eci.report import rows
         from eci.report.writing import rows_beside
 
         # A name on the hub is no file.
         read = [path for path in map(Path, files) if path.exists()]
         refuse_page(page, [*([output] if output else []), rows_beside(page)], read)
+        rows.refuse(rows_beside(page))
     with _vectors(cache, page) as kept:
         given: dict[str, Any] = {"settings": settings, "reading": reading, "loading": loading, "cache": kept}
         with working(output) as (progress, keep):

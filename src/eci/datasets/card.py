@@ -16,7 +16,7 @@ import pyarrow as pa
 from eci.datasets.layouts import LAYOUTS
 from eci.datasets.trainable import NEEDY
 from eci.errors import DataError
-from eci.results import Estimate, ScoreResult, number
+from eci.results import Estimate, ScoreResult, count, number
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10**7: "1M<n<10M"}
 _SHORT = {
@@ -262,6 +262,11 @@ def _provenance(result: ScoreResult, contents: Contents) -> str:
         return "Whether the scores are of the rows in this set is not recorded."
     if scored == read:
         return "The scores are of the files that this set was written from (same SHA-256)."
+    if read < scored:
+        return (
+            "The scores are of the files that this set was written from (same SHA-256), beside "
+            f"{count(len(scored - read), 'other file')}."
+        )
     return "**The scores are of other files than this set was written from (SHA-256 differs).**"
 
 

@@ -220,8 +220,8 @@ def clear(folder: Path | None = None) -> int:
     """Delete the cache, damaged or not; gives the bytes that this freed."""
     chosen = folder or default_folder()
     freed = 0
-    for name in (_FILE, "lock.mdb"):
-        file = chosen / name
+    # Beside the vectors: what has been scored of rows beyond memory, see eci.jobs.
+    for file in (chosen / _FILE, chosen / "lock.mdb", *chosen.glob("scored-*.json")):
         if file.exists():
             freed += file.stat().st_size
             try:

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from eci import metrics
+from eci.report.costing import surer
 from eci.report.data import Column, Decision, Table, visible
-from eci.report.measured import KENDALL, NOISE_ALLOWS
+from eci.report.measured import KENDALL
 from eci.results import Estimate, ScoreResult, SourceResult, count, listed, number
 
-# Beyond this many times the queries nobody would call two sources undecided for want of queries.
-_HOPELESS = 100
 # More pairs than this, and they are told together.
 _MOST_PAIRS = 2
 _EFFECTS = {"help": "expected to help", "hurt": "expected to hurt", "undecided": "undecided"}
+# Other readings of the same negatives, and metrics in which the margin of the hardest negative counts.
+_OTHERS = ("eci", "eci_sem", "alignment_gain", "capacity")
+_BY_MARGIN = ("eci", "eci_query", "efficiency", "margin_max")
 # A probability that rounds to 1.00 is not certainty.
 _SURE = 0.995
 
 
-def decision(result: ScoreResult) -> Decision:
-    """What a reader decides on, of one result."""
+def decision(result: ScoreResult, others: tuple[tuple[str, str], ...] = ()) -> Decision:
+    """What a reader decides on, of one result.
+
+    Parameters
+    ----------
+    result : ScoreResult
+    others : tuple of (str, str)
+        Sentences about what `result` does not know.
+    """
     return Decision(
         headline=_headline(result),
         decided=result.decided,
         caution=_caution(result),
         sentences=(
             ("By the figures", visible(result.verdict)),
-            ("Against in-batch negatives alone", _effects(result)),
-            ("To be surer", _surer(result)),
+            *((("Against in-batch negatives alone", _effects(result)),) if result.effects else ()),
+            *_beside(result),
+            ("To be surer", surer(result)),
+            *others,
         ),
         leaderboard=leaderboard(result),
         warnings=_warnings(result),
@@ -46,6 +57,7 @@ def leaderboard(result: ScoreResult) -> Table:
         Column("P(first)", "number", 2, "Probability that the source ranks first by this metric"),
         Column("In-batch +", "light", told="Expected to help or to hurt, beside in-batch negatives alone"),
         Column("N", "number", 1, "Negatives of a query that has any"),
+        Column("Queries", "count", told="Queries that have negatives of the source"),
     )
     rows = tuple(
         (
@@ -56,50 +68,11 @@ def leaderboard(result: ScoreResult) -> Table:
             entry.probability_best,
             effects[entry.source]["verdict"] if entry.source in effects else "unknown",
             per_query(entry),
+            entry.queries,
         )
         for entry in result.sources
     )
     return Table("leaderboard", f"Sources by {metric}", columns, rows)
-
-
-def needed(queries: int, difference: float, low: float, high: float) -> float:
-    """Queries at which a difference has an even chance to leave 0, if it stays what it is.
-
-    Half widths shrink with the square root of the queries.
-
-    Parameters
-    ----------
-    queries : int
-        Behind the interval.
-    difference, low, high : float
-        An estimate and its interval.
-
-    Returns
-    -------
-    float
-        Infinite where the difference is 0, NaN where there is no interval.
-
-    Examples
-    --------
-    >>> needed(100, 0.1, -0.1, 0.3)
-    400.0
-    """
-    half = max(high - difference, difference - low)
-    if math.isnan(half):
-        return math.nan
-    return queries * (half / abs(difference)) ** 2 if difference else math.inf
-
-
-def rounded(value: float) -> int:
-    """A number of queries to two digits, upwards: a projection has no more.
-
-    Examples
-    --------
-    >>> rounded(2594.2), rounded(7.1)
-    (2600, 8)
-    """
-    size = int(10 ** max(0, math.floor(math.log10(value)) - 1))
-    return math.ceil(value / size) * size
 
 
 def triple(estimate: Estimate) -> tuple[float, float, float]:
@@ -146,14 +119,18 @@ def _headline(result: ScoreResult) -> str:
     # A reader of the headline alone must not train on what is expected to do harm.
     told = f"; against in-batch negatives alone it is {_EFFECTS[effect]}" if effect else ""
     sure = probability(best.probability_best)
+    if any(math.isnan(entry.probability_best) for entry in result.sources) and best.probability_best > 0:
+        sure += " among the sources that have an interval"
     if result.decided:
         return f"{name} leads by {metric}, {sure}{told}."
     return f"Not decided by {metric}: {name} is ahead, {sure}{told}."
 
 
 def _effects(result: ScoreResult) -> str:
+    rank = {entry.source: entry.rank for entry in result.sources}
+    found = sorted(result.effects, key=lambda entry: rank[entry["source"]])
     by_verdict = {
-        verdict: [visible(entry["source"]) for entry in result.effects if entry["verdict"] == verdict]
+        verdict: [visible(entry["source"]) for entry in found if entry["verdict"] == verdict]
         for verdict in _EFFECTS
     }
     told = [
@@ -173,12 +150,13 @@ def _some(labels: list[str]) -> str:
 
 def _caution(result: ScoreResult) -> str:
     metric = str(result.settings["metric"])
-    told = f"{metric} {_range(KENDALL[metric])}, " if metric in KENDALL and metric != "capacity" else ""
+    told = f"{_range(KENDALL[metric])}; " if metric in KENDALL and metric != "capacity" else ""
     return (
-        f"A ranking by {metric} describes these negatives; it is not known to predict training. Kendall's τ "
-        "with nDCG@10 after training on 14 sources, lowest to highest of five cases (docs/validation.md): "
-        f"{told}ln(1+N) alone {_range(KENDALL['capacity'])}, eci probe {_range(KENDALL['probe'])}, where "
-        f"noise allows {_range(NOISE_ALLOWS)}. Run eci probe on these files before you train."
+        f"A ranking by {metric} describes these negatives; it is not known to predict training. In five "
+        "experiments with 14 sources each (docs/validation.md) it agreed with what training gave, by "
+        f"Kendall's τ (0 is chance, 1 the same order), {told}the number of negatives alone "
+        f"{_range(KENDALL['capacity'])}, eci probe {_range(KENDALL['probe'])}. Run eci probe on these files "
+        "before you train."
     )
 
 
@@ -186,35 +164,39 @@ def _range(values: tuple[float, ...]) -> str:
     return f"{min(values):+.2f} … {max(values):+.2f}"
 
 
-def _surer(result: ScoreResult) -> str:
-    queries, rows = result.settings["queries_scored"], result.data["queries"]
-    spare = f" The rows hold {rows:,}: --all scores them." if rows > queries else ""
-    rivals = [entry for entry in result.comparisons if not _separated(entry)]
-    if result.decided or not rivals:
-        return (
-            f"{count(queries, 'query')} {'was' if queries == 1 else 'were'} scored. "
-            f"Four times as many halve every interval.{spare}"
+def _beside(result: ScoreResult) -> list[tuple[str, str]]:
+    """What other metrics put first, why an easy source can lead, and the ranking on equal queries."""
+    metric, best = str(result.settings["metric"]), result.best
+    told = []
+    found = ((name, _first_by(result, name)) for name in _OTHERS if name != metric)
+    firsts = [f"{visible(first)} by {name}" for name, first in found if first is not None]
+    if len(result.sources) > 1 and firsts:
+        text = f"First is {', '.join(firsts)}."
+        signal = {entry.source: entry.values["signal"].value for entry in result.sources}
+        if metric in _BY_MARGIN and signal[best.source] == min(signal.values()):
+            text += (
+                f" {visible(best.source)} has the negatives least similar to their queries, and leads by "
+                "margin: one negative above its positive sets that of a query to 0, so easy negatives win."
+            )
+        told.append(("By other metrics", text))
+    partial = any(entry.coverage < 1 for entry in result.sources)
+    common = [entry for entry in result.sources if not math.isnan(entry.common[metric].value)]
+    if partial and len(common) > 1:
+        sign = -1.0 if metric in metrics.LOWER_IS_BETTER else 1.0
+        common.sort(key=lambda entry: -sign * entry.common[metric].value)
+        shown = ", ".join(
+            f"{visible(entry.source)} {number(entry.common[metric].value)} "
+            f"({number(entry.common[metric].low)} … {number(entry.common[metric].high)})"
+            for entry in common[:3]
         )
-    told = [f"{visible(entry['source'])}: {_more(queries, entry)}" for entry in rivals[:3]]
-    rest = f"; {len(rivals) - 3} more sources likewise" if len(rivals) > 3 else ""
-    return (
-        f"Queries for an even chance to separate {visible(result.best.source)} from each rival, if their "
-        f"difference stays what it is ({queries:,} scored): {'; '.join(told)}{rest}.{spare}"
-    )
+        told.append(("Over the queries that all sources cover", f"{metric} {shown}."))
+    return told
 
 
-def _separated(entry: dict[str, Any]) -> bool:
-    low, high = entry["low"], entry["high"]
-    return low is not None and not math.isnan(low) and (low > 0 or high < 0)
-
-
-def _more(queries: int, entry: dict[str, Any]) -> str:
-    difference, low, high = (
-        math.nan if entry[name] is None else entry[name] for name in ("difference", "low", "high")
-    )
-    found = needed(queries, difference, low, high)
-    if math.isnan(found):
-        return "no interval, too few queries"
-    if found > _HOPELESS * queries:
-        return f"more than {_HOPELESS} times as many ({number(difference)} apart)"
-    return f"about {rounded(found):,}"
+def _first_by(result: ScoreResult, metric: str) -> str | None:
+    """The source that a metric puts first; None where it is undefined for one."""
+    values = [entry.values[metric].value for entry in result.sources]
+    if any(map(math.isnan, values)):
+        return None
+    chosen = min if metric in metrics.LOWER_IS_BETTER else max
+    return result.sources[values.index(chosen(values))].source

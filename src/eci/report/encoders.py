@@ -6,6 +6,37 @@ from eci.comparison import Comparison
 from eci.report.data import Column, Figure, Section, Table, visible
 from eci.report.deciding import triple
 from eci.report.explaining import labels_of, number_of
+from eci.results import count, listed
+
+
+def differing(comparison: Comparison) -> str:
+    """In a sentence, whether the other encoders say the same."""
+    base, *others = comparison.results
+    same = [result for result in others if result.best.source == base.best.source]
+    told = f"{len(same)} of {count(len(others), 'other encoder')} "
+    told += f"{'puts' if len(same) == 1 else 'put'} {visible(base.best.source)} first, too"
+    firsts = [
+        f"{visible(name)} puts {visible(result.best.source)} first"
+        for name, result in zip(comparison.encoders[1:], others, strict=True)
+        if result not in same
+    ]
+    verdicts = _verdicts(comparison)
+    open_ = [visible(source) for source, said in verdicts.items() if len(set(said)) > 1]
+    end = (
+        f"On help or hurt encoders differ for {listed(open_)}"
+        if open_
+        else "On help or hurt all say the same"
+    )
+    return f"{'; '.join([told, *firsts])}. {end} (section Encoders)."
+
+
+def _verdicts(comparison: Comparison) -> dict[str, list[str]]:
+    """By source, best first by the first encoder, what each encoder expects."""
+    found = [{entry["source"]: entry["verdict"] for entry in result.effects} for result in comparison.results]
+    return {
+        entry.source: [each.get(entry.source, "unknown") for each in found]
+        for entry in comparison.results[0].sources
+    }
 
 
 def encoders(comparison: Comparison) -> Section:
@@ -59,6 +90,31 @@ def encoders(comparison: Comparison) -> Section:
                 f"Kendall's τ of the rankings by {metric}",
                 (Column("Encoder"), Column("Encoder"), Column("Kendall's τ", "signed", 2)),
                 agreement,
+            ),
+            Table(
+                "expected",
+                "Expected beyond in-batch negatives alone, by encoder",
+                (Column("Source"), *(Column(name, "light") for name in names)),
+                tuple((visible(source), *said) for source, said in _verdicts(comparison).items()),
+            ),
+            Table(
+                "weights",
+                "The encoders",
+                (
+                    Column("Encoder"),
+                    Column("Digest of its weights (BLAKE2b)"),
+                    Column("Precision"),
+                    Column("Dimension", "count"),
+                ),
+                tuple(
+                    (
+                        name,
+                        str(result.encoder.get("weights_blake2b", "–")),
+                        str(result.encoder.get("precision", "–")),
+                        result.encoder.get("dimension"),
+                    )
+                    for name, result in zip(names, comparison.results, strict=True)
+                ),
             ),
         ),
     )

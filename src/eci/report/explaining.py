@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from eci import metrics
+from eci.report.costing import HOPELESS, further, needed
 from eci.report.data import Column, Figure, Table, visible
-from eci.report.deciding import needed, per_query, rounded, triple
+from eci.report.deciding import per_query, triple
 from eci.report.measured import CASES, KENDALL, NOISE_ALLOWS
-from eci.results import Estimate, ScoreResult, number
+from eci.results import Estimate, ScoreResult, number, percent
 
 _LIGHTS = ("clear", "suspicious", "separable", "unknown")
 
@@ -47,6 +48,7 @@ def effects(result: ScoreResult) -> Figure:
     """What each source is expected to add to in-batch negatives alone."""
     queries = result.settings["queries_scored"]
     found = sorted(result.effects, key=lambda entry: -_lowest(number_of(entry["gain"])))
+    level = percent(found[0]["confidence"])
     values, rows = [], []
     for entry in found:
         gain, low, high = (number_of(entry[name]) for name in ("gain", "low", "high"))
@@ -60,15 +62,15 @@ def effects(result: ScoreResult) -> Figure:
                 entry["verdict"],
                 (gain, low, high),
                 triple(dot),
-                rounded(more) if math.isfinite(more) else None,
+                further(queries, more) if more <= HOPELESS * queries else None,
             )
         )
     columns = (
         Column("Source"),
         Column("Expected", "light", told="At the simultaneous confidence that decides"),
-        Column("Gain in cosine", "signed-interval"),
-        Column("in dot product", "signed-interval"),
-        Column("Queries for an even chance", "count", told="To decide, if the gain stays what it is"),
+        Column(f"Gain in cosine, {level}", "signed-interval"),
+        Column("in dot product, 95 %", "signed-interval"),
+        Column("More queries for an even chance", "count", told="To decide, if the gain stays what it is"),
     )
     none = Estimate(
         **{name: number_of(value) for name, value in result.data["alignment"]["none"]["alignment"].items()}
@@ -77,9 +79,9 @@ def effects(result: ScoreResult) -> Figure:
     return Figure(
         "effects",
         "Beyond in-batch negatives alone",
-        f"A point and an interval a source about the zero line: {counts['help']} of {len(found)} sources lie "
-        f"wholly above it (help), {counts['hurt']} wholly below (hurt). In-batch negatives alone have an "
-        f"alignment of {number(none.value, 3)}.",
+        f"A point a source and its {level} interval, which all sources share, about the zero line: "
+        f"{counts['help']} of {len(found)} sources lie wholly above it (help), {counts['hurt']} wholly below "
+        f"(hurt). In-batch negatives alone have an alignment of {number(none.value, 3)}.",
         "effects",
         {"values": values, "order": [entry["source"] for entry in values]},
         Table(
@@ -87,6 +89,9 @@ def effects(result: ScoreResult) -> Figure:
             "Alignment with held-out queries, minus that of in-batch negatives alone",
             columns,
             tuple(rows),
+            "The cosine alone decides the word. The dot product is the fall of the held-out loss that a step "
+            "of unit rate promises: long gradients count more. A dash for more queries: decided, or more "
+            f"than {HOPELESS} times as many.",
         ),
     )
 

@@ -53,10 +53,11 @@ def data_table(data: Mapping[str, Any]) -> Table:
 
 
 def files_table(data: Mapping[str, Any]) -> Table:
-    """The files that were read, by their digests."""
+    """The files that were read, rows and what was given beside them, by their digests."""
     files = tuple(
         (visible(str(file.get("name"))), file.get("bytes"), visible(str(file.get("sha256", "–"))))
-        for file in data.get("files", ())
+        for kind in ("files", "corpora", "judgements")
+        for file in data.get(kind, ())
     )
     columns = (Column("File"), Column("Bytes", "count"), Column("SHA-256"))
     return Table("files", "Files that were read", columns, files)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from eci.directions import drawn_order
 from eci.embedding import encode
-from eci.errors import DataError
+from eci.errors import DataError, OutputError
 from eci.examples import Examples
 from eci.ragged import Ragged
 from eci.results import ScoreResult
@@ -58,6 +58,7 @@ _BLOCK = 512
 _MOST_DISTINCT = 64 << 20
 _TEXTS = ("positives.list.element.text", "negatives.list.element.text", "negatives.list.element.source")
 _KEY = b"eci.score"
+_AGAIN = "Write it again with: eci score ROWS --report page.html"
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,45 @@ def read_sample(path: Path, most: int, result: ScoreResult) -> Sample:
             f"{path}: these rows belong to another result. Give the file that was written beside the "
             "page in the run that wrote this result."
         )
-    with pq.ParquetFile(path, read_dictionary=_TEXTS) as file:
-        total = file.metadata.num_rows
-        groups, had = [], 0
-        for group in range(file.metadata.num_row_groups):
-            if had < most:
-                groups.append(file.read_row_group(group))
-                had += len(groups[-1])
-        return _sample(groups, min(most, total), total)
+    try:
+        with pq.ParquetFile(path, read_dictionary=_TEXTS) as file:
+            total = file.metadata.num_rows
+            groups, had = [], 0
+            for group in range(file.metadata.num_row_groups):
+                if had < most:
+                    groups.append(file.read_row_group(group))
+                    had += len(groups[-1])
+            sample = _sample(groups, min(most, total), total)
+    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"{path}: is damaged ({error}). {_AGAIN}") from error
+    strange = set(sample.sources).difference(entry.source for entry in result.sources)
+    if strange or None in (*sample.labels, *sample.queries, *sample.documents):
+        raise DataError(f"{path}: is damaged (sources or texts that are none of the result's). {_AGAIN}")
+    return sample
+
+
+def refuse(path: Path) -> None:
+    """Raise an `OutputError` where something stands that `keep` did not write: nobody typed this name.
+
+    Parameters
+    ----------
+    path : Path
+        Where rows are to be written.
+    """
+    if path.is_dir():
+        raise OutputError(
+            f"{path}: is a folder, and the rows of the page are to stand there. Name another page."
+        )
+    if path.exists():
+        try:
+            own = _KEY in (pq.read_schema(path).metadata or {})
+        except (OSError, pa.ArrowInvalid):
+            own = False
+        if not own:
+            raise OutputError(
+                f"{path}: is no file of eci, and the rows of the page are to stand there. Move it, or name "
+                "another page."
+            )
 
 
 def identity(result: ScoreResult) -> str:
@@ -248,7 +280,9 @@ def _sample(groups: list[pa.Table], size: int, total: int) -> Sample:
     sides = [table.column(name).combine_chunks() for name in ("positives", "negatives")]
     entries = [side.flatten() for side in sides]
     texts, split = _numbered([entry.field("text") for entry in entries]), len(entries[0])
-    source = _numbered([entries[1].field("source")])
+    labels, numbers = _numbered([entries[1].field("source")])
+    # The dictionary is that of whole row groups.
+    held, source = np.unique(numbers, return_inverse=True)
     return Sample(
         labels=tuple(table.column("query_id").to_pylist()),
         queries=tuple(table.column("query").to_pylist()),
@@ -257,8 +291,8 @@ def _sample(groups: list[pa.Table], size: int, total: int) -> Sample:
         nearness=entries[0].field("similarity").to_numpy(),
         negatives=Ragged.from_lengths(texts[1][split:], sides[1].value_lengths().to_numpy()),
         similarity=entries[1].field("similarity").to_numpy(),
-        sources=source[0],
-        source=source[1],
+        sources=tuple(labels[number] for number in held.tolist()),
+        source=source,
         flags=np.stack(
             [entries[1].field(flag).to_numpy(zero_copy_only=False).astype(np.bool_) for flag in FLAGS], axis=1
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eci.comparison import Comparison
 from eci.report.data import Column, Figure, Report, Section, Table, visible
 from eci.report.deciding import decision
-from eci.report.encoders import encoders
+from eci.report.encoders import differing, encoders
 from eci.report.explaining import baselines, effects, everything, lights, split, sweep
 from eci.report.exploring import explorer
 from eci.report.mapping import tradeoff
@@ -35,8 +35,10 @@ def summarise(result: ScoreResult | Comparison, sample: Sample | None = None) ->
     """
     first = first_of(result)
     sections = [_why(first, sample)]
+    others: tuple[tuple[str, str], ...] = ()
     if isinstance(result, Comparison) and len(result.results) > 1:
         sections.append(encoders(result))
+        others = (("By other encoders", differing(result)),)
     sections += [_figures(first), _trust(first, sample)]
     data = first.data
     return Report(
@@ -46,7 +48,7 @@ def summarise(result: ScoreResult | Comparison, sample: Sample | None = None) ->
             f"{count(data['documents'], 'document')}, {count(len(first.sources), 'source')}; scored before "
             f"training with the frozen encoder {visible(str(first.encoder['name']))}"
         ),
-        decision=decision(first),
+        decision=decision(first, others),
         sections=tuple(sections),
         command=command_of(first.settings),
         explorer=explorer(first, sample) if sample else None,
@@ -84,7 +86,8 @@ def _why(result: ScoreResult, sample: Sample | None) -> Section:
     return Section(
         "why",
         "Why",
-        "What the ranking is made of, and what speaks against it. Points are estimates, bars 95 % intervals.",
+        "What the ranking is made of, and what speaks against it. Points are estimates, bars 95 % intervals "
+        "where no other level is named.",
         tuple(figure for figure in drawn if figure),
         notes=tuple(notes),
     )

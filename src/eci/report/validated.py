@@ -245,6 +245,12 @@ def _leaderboard(cases: list[Case], summary: Mapping[str, Any]) -> Table:
     )
 
 
+def _made(source: Mapping[str, Any]) -> str:
+    if source.get("into"):
+        return f"{source['into']}, with {source['share']:.0%} of its negatives replaced by positives"
+    return str(source.get("make") or source.get("rows") or "–")
+
+
 def _trust(result: Mapping[str, Any]) -> Section:
     plan = result["experiment"]
     text = json.dumps(plan, sort_keys=True, ensure_ascii=False)
@@ -255,15 +261,18 @@ def _trust(result: Mapping[str, Any]) -> Section:
         ("Judges beside the model itself", plan.get("judges") or None),
         *((f"Version of {name}", version) for name, version in result["versions"].items()),
     ]
+    tuned = {name for one in result["collections"] for name in one.get("chosen") or {}}
     trained = [
         *((f"model: {name}", value) for name, value in plan["model"].items()),
         *((name, plan[name]) for name in ("seeds", "hard_negatives", "rows", "tuning", "stopping")),
-        *((f"training: {name}", value) for name, value in plan["training"].items()),
+        *(
+            (f"training: {name} on {one['collection']}, tuned", one["chosen"][name])
+            for name in sorted(tuned)
+            for one in result["collections"]
+        ),
+        *((f"training: {name}", value) for name, value in plan["training"].items() if name not in tuned),
     ]
-    sources = tuple(
-        (visible(entry["name"]), visible(str(entry.get("make") or entry.get("rows") or "–")))
-        for entry in plan["sources"]
-    )
+    sources = tuple((visible(entry["name"]), visible(_made(entry))) for entry in plan["sources"])
     return Section(
         "trust",
         "Where this comes from",

@@ -10,8 +10,8 @@ from eci import api
 from eci.atomic import atomic_path
 from eci.comparison import Comparison
 from eci.datasets import ReadOptions
+from eci.datasets.scanning import portions
 from eci.errors import DataError
-from eci.examples import Examples
 from eci.models import bundled
 from eci.models.sentence_transformer import ModelOptions
 from eci.report.render import page, require
@@ -53,6 +53,8 @@ def write(
 ) -> tuple[Path, Path]:
     """Write the page of a result, and beside it every scored query with its documents and similarities.
 
+    Of rows beyond memory these are the queries that were drawn first, see `eci.datasets.scanning`.
+
     Parameters
     ----------
     result : ScoreResult or Comparison
@@ -77,7 +79,8 @@ def write(
     first, beside = first_of(result), rows_beside(path)
     rows = api.rows_of(behind.rows, behind.reading or ReadOptions())
     progress("reading rows", 0, 0)
-    examples = Examples.from_batches(rows)
+    with portions(rows, first.settings["seed"], progress=progress) as queries:
+        examples = queries.held
     if rows.fingerprint() != first.data.get("files", []):
         raise DataError(
             f"{path}: the rows have changed since they were scored, so none is written. Score them again."
