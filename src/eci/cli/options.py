@@ -206,7 +206,7 @@ encoder_option = click.option(
     show_default=True,
     metavar="MODEL",
     help="Model to score with: a folder, a hub name, 'hashing' (no weights, for trying out), or a folder of "
-    "vectors (docs/scale.md). Several times: each of them, and how far their rankings agree; --prompt and other "
+    "vectors (docs/scale.md). Several times: each of them, and how far rankings agree; --prompt and other "
     "loading options hold for all.",
 )
 result_option = click.option(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     default="all-MiniLM-L6-v2",
     show_default=True,
     metavar="MODEL",
-    help="Frozen model: a folder, a hub name, 'hashing' (no weights, for trying out), or a folder of vectors.",
+    help="Frozen model: a folder, a hub name, 'hashing' (no weights, to try out), or a folder of vectors.",
 )
 @click.option(
     "--temperature",
