@@ -52,13 +52,15 @@ def portions(
         scan.add(batch)
         progress("rows read", scan.rows, 0)
     scan.drop()
+    held_, scan.kept = Examples.from_batches(scan.kept), []
     if scan.whole:
-        yield Portions.of(Examples.from_batches(scan.kept), seed)
+        yield Portions.of(held_, seed)
         return
     with TemporaryDirectory(prefix="eci-rows-") as work:
         pieces, _ = together(rows, scan.spread.scattered, Path(work), PASSING)
+        scan.spread = Spread()
         yield Portions(
-            held=Examples.from_batches(scan.kept),
+            held=held_,
             sources=tuple(sorted(scan.sources)),
             draws=scan.draws(),
             seed=seed,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
@@ -34,6 +34,7 @@ _SIGNS = {
     "failed": "✕",
 }
 _IN_MARKDOWN = ("effects", "issues", "checks", "judge", "agreement", "hits")
+_DOCUMENT = re.compile(r"(docs/[a-z]+\.md)")
 # What would end the block of data, open a comment in it, or end a line in JavaScript before ECMAScript 2019.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -83,6 +84,9 @@ def markdown(report: Report) -> str:
         rows = [[escaped(cell(row[place], told.columns[place])) for place in shown] for row in told.rows]
         return table(heads, rows)
 
+    def linked(text: str) -> str:
+        return _DOCUMENT.sub(lambda found: f"[{found[1]}]({_address()}{found[1]})", escaped(text))
+
     decision = report.decision
     tables = [
         *(figure.table for section in report.sections for figure in section.figures if figure.table),
@@ -93,13 +97,13 @@ def markdown(report: Report) -> str:
     parts = [
         f"## {escaped(decision.headline)}",
         escaped(report.subject) + ".",
-        f"> {escaped(decision.caution)}",
+        f"> {linked(decision.caution)}",
         tabled(decision.leaderboard),
-        *(f"**{escaped(head)}**: {escaped(told)}" for head, told in decision.sentences),
+        *(f"**{escaped(head)}**: {linked(told)}" for head, told in decision.sentences),
         *(["Careful:"] if decision.warnings else []),
         *bullets(decision.warnings),
         *(part for told in shown for part in (f"### {escaped(told.title)}", tabled(told))),
-        *(part for section in trust for part in (f"### {escaped(section.title)}", escaped(section.lead))),
+        *(part for section in trust for part in (f"### {escaped(section.title)}", linked(section.lead))),
         *(
             tabled(told)
             for section in trust
@@ -197,6 +201,27 @@ def _breaking(text: str) -> Any:
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[+_/])", text))
 
 
+def _linked(text: str) -> Any:
+    """Text, escaped, in which names of documents are links."""
+    from markupsafe import Markup, escape
+
+    parts = _DOCUMENT.split(text)
+    linked = (
+        Markup('<a href="{}">{}</a>').format(_address() + part, part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+    return Markup().join(linked)
+
+
+@cache
+def _address() -> str:
+    """Where the documentation is, as the package tells; beside the page where it does not."""
+    told = metadata("eci").get_all("Project-URL") or []
+    urls = dict(entry.split(", ", 1) for entry in told)
+    found = urls.get("Documentation", "").rstrip("/")
+    return f"{found}/" if found else ""
+
+
 def _policy(scripts: Sequence[str]) -> str:
     """Nothing is fetched, and no script runs but these; Vega makes functions of its expressions."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
@@ -240,6 +265,11 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        cell=cell, sortable=_sortable, scales=_scales, breaking=_breaking, sign=lambda light: _SIGNS[light]
+        cell=cell,
+        sortable=_sortable,
+        scales=_scales,
+        breaking=_breaking,
+        linked=_linked,
+        sign=lambda light: _SIGNS[light],
     )
     return environment
