@@ -26,7 +26,7 @@ from eci.directions import drawn_order
 from eci.errors import DataError, MissingDependency, OutputError
 from eci.metrics.eci import eci as eci_of
 from eci.models.hashing import HashingEncoder
-from eci.report import explaining, rows, writing
+from eci.report import explaining, render, rows, writing
 from eci.report.costing import needed
 from eci.report.data import Column, visible
 from eci.report.deciding import decision
@@ -626,7 +626,8 @@ def test_a_page_of_hostile_rows_has_three_scripts_no_handlers_and_fetches_nothin
     reader.feed(text)
     assert len(reader.scripts) == 3
     assert not reader.handlers
-    assert all(link.startswith("#") for link in reader.links)
+    outside = {link for link in reader.links if not link.startswith("#")}
+    assert outside == {"docs/validation.md", "docs/metrics.md"}
     (kind, data), *programs = reader.scripts
     assert kind == {"type": "application/json", "id": "data"}
     assert not set("<>&\u2028\u2029").intersection(data)
@@ -922,6 +923,29 @@ def test_rows_of_an_earlier_page_are_written_again(rows_file, tmp_path, monkeypa
             str(page_),
         )
         assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("urls", "address"),
+    [
+        (None, "docs/validation.md"),
+        (["Homepage, https://example.org"], "docs/validation.md"),
+        (["Documentation, https://example.org/eci/"], "https://example.org/eci/docs/validation.md"),
+    ],
+)
+def test_documents_are_links_to_where_the_package_says_they_are(result, monkeypatch, urls, address):
+    class Told:
+        def get_all(self, name):
+            return {"Project-URL": urls}[name]
+
+    monkeypatch.setattr(render, "metadata", lambda _: Told())
+    render._address.cache_clear()
+    try:
+        report = summarise(result)
+        assert f'<a href="{address}">docs/validation.md</a>' in page(report)
+        assert f"[docs/validation.md]({address})" in markdown(report)
+    finally:
+        render._address.cache_clear()
 
 
 def test_a_probability_without_all_sources_says_so(result):

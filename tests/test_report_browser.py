@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import eci
 from eci import api
 from eci.models.hashing import HashingEncoder
 from eci.report import rows
+from eci.report.render import page
 from eci.report.summarise import summarise
 from fakes import examples_of, make_rows
-from test_report import HOSTILE
+from test_report import HOSTILE, kept, score
 
 for module in ("jinja2", "altair", "vl_convert"):
     pytest.importorskip(module, reason="the extra 'report' is not installed")
@@ -194,17 +196,20 @@ def test_a_text_is_found_in_queries_and_in_documents(view):
     view.wait_for_function("document.querySelector('#list')?.textContent.includes('query-042')")
     assert status(view) == "Queries 1–1 of 1"
     view.get_by_label("Search").fill("nowhere to be found")
-    view.wait_for_function("document.querySelector('#status').textContent === 'No query fits.'")
+    view.wait_for_function("document.querySelector('#status').textContent.startsWith('None')")
+    assert status(view) == "None of the 66 queries of this page fits."
+    assert view.get_by_label("Search").get_attribute("placeholder") == "Words in the 66 queries of this page"
+    assert "usually page.rows.parquet beside it" in view.locator("#rows-lead").inner_text()
 
 
 def test_rows_are_chosen_by_flag_and_source_and_ordered_by_hardness(view):
     view.get_by_label("Flag").select_option(label="identical to positive")
     assert status(view) == "Queries 1–10 of 66"  # every query's last negative is its positive
     view.locator("#of-source").select_option(label="bm25")
-    assert status(view) == "No query fits."
+    assert status(view) == "None of the 66 queries of this page fits."
     view.get_by_label("Flag").select_option(label="any or none")
     view.locator("#order").select_option(label="hardest negative first")
-    view.get_by_role("checkbox", name="bm25", exact=True).check()
+    assert view.get_by_role("checkbox", name="bm25", exact=True).is_checked()
     gaps = view.locator("#list article").evaluate_all(
         """articles => articles.map((article) => {
              const cosine = (box) => Math.max(...[...box.querySelectorAll('.cosine')].map((e) => Number(e.textContent)));
@@ -228,6 +233,45 @@ def test_sources_are_switched_side_by_side(view):
     assert heads.all_inner_texts()[-1] == last.inner_text().strip()
 
 
+def test_what_was_found_is_shown_though_its_source_is_not_ticked(view):
+    for box in view.locator("#explorer fieldset input").all():
+        box.uncheck()
+    assert view.locator("#list .source").count() == 0
+    view.get_by_label("Search").fill("NEGATIVE-042")
+    view.wait_for_function("document.querySelector('#list .source mark')")
+    assert view.locator("#list .source").count() == 1
+    assert view.locator("#list .source mark").inner_text() == "negative-042"
+    view.get_by_label("Search").fill("")
+    view.wait_for_function("document.querySelector('#status').textContent.endsWith('of 66')")
+    view.get_by_label("Flag").select_option(label="identical to positive")
+    shown = view.locator("#list article").evaluate_all(
+        "articles => articles.map((e) => [e.querySelectorAll('.source').length, "
+        "e.querySelectorAll('.source .flag').length])"
+    )
+    assert [columns for columns, _ in shown] == [1] * 10  # only the source of the last negative
+    assert all(flags for _, flags in shown)
+    view.get_by_label("Flag").select_option(label="any or none")
+    view.locator("#of-source").select_option(label="random")
+    assert view.get_by_role("checkbox", name="random", exact=True).is_checked()
+    heads = view.locator("#list article .source h4 bdi").all_inner_texts()
+    assert heads == ["random"] * 10
+
+
+def test_a_hit_far_to_the_side_is_brought_into_its_card(browser, file):
+    window = Window(browser, file, 390, 900)
+    try:
+        view = window.view
+        last = view.locator("#explorer fieldset label").last
+        view.locator("#of-source").select_option(label=last.inner_text().strip())
+        view.wait_for_function("document.querySelector('#list .source.hit')")
+        beyond = view.locator("#list .source.hit").evaluate_all(
+            "boxes => boxes.filter((e) => e.getBoundingClientRect().left > e.parentElement.getBoundingClientRect().right - 40).length"
+        )
+        assert beyond == 0
+    finally:
+        window.context.close()
+
+
 def test_a_scatter_of_other_sources_and_figures_is_drawn(view):
     view.wait_for_function(DRAWN)
     figure = view.locator("#figure-pair")
@@ -238,7 +282,15 @@ def test_a_scatter_of_other_sources_and_figures_is_drawn(view):
         "document.querySelector('#figure-pair .drawing svg').textContent.includes('random: margin')"
     )
     assert figure.locator(".drawing").inner_html() != before
-    assert "random: margin upwards; 66 queries" in figure.locator(".drawing").get_attribute("aria-label")
+    caption = figure.locator("figcaption p").inner_text()
+    across = figure.get_by_role("combobox", name="across").evaluate("e => e.selectedOptions[0].textContent")
+    assert caption == (
+        f"A point a query: the margin of its positive over the hardest negative by {across} to the right, "
+        "by random upwards, about the diagonal; 66 queries with negatives of both."
+    )
+    assert caption in figure.locator(".drawing").get_attribute("aria-label")
+    leader = view.locator("#table-leaderboard tbody tr td").nth(1).inner_text()
+    assert f": {leader}, which leads," in figure.locator("figcaption").last.text_content()
 
 
 def test_a_point_of_the_scatter_opens_its_query(view):
@@ -261,6 +313,49 @@ def test_curves_of_another_n_are_drawn(view):
     view.wait_for_function(
         "before => document.querySelector('#figure-tradeoff .drawing svg').innerHTML !== before", arg=before
     )
+
+
+def saved(view, title, tmp_path) -> str:
+    """The letters of a figure that was saved."""
+    with view.expect_download() as download:
+        view.get_by_role("button", name=f"Save {title} as SVG").click()
+    download.value.save_as(tmp_path / "saved.svg")
+    return " ".join(ET.parse(tmp_path / "saved.svg").getroot().itertext())
+
+
+def test_a_figure_is_saved_as_it_was_chosen_and_stays_so_when_it_is_drawn_anew(window, view, tmp_path):
+    view.wait_for_function(DRAWN)
+    figure = view.locator("#figure-tradeoff")
+    box = figure.get_by_role("combobox")
+    other = box.evaluate("e => [...e.options].at(-1).label.split(' ')[2]")
+    assert f"equal ECI at N = {other} " not in f"{figure.locator('.drawing svg').text_content()} "
+    box.select_option(index=box.locator("option").count() - 1)
+    said = f"Dashed: equal ECI at N = {other}"
+    view.wait_for_function(
+        "said => document.querySelector('#figure-tradeoff .drawing svg').textContent.includes(said)", arg=said
+    )
+    assert said in saved(view, "Signal against margin", tmp_path)
+    width = figure.get_attribute("data-width")
+    try:
+        view.set_viewport_size({"width": 390, "height": 800})
+        view.wait_for_function(
+            "was => document.querySelector('#figure-tradeoff').dataset.width !== was", arg=width
+        )
+        view.wait_for_function(
+            "said => document.querySelector('#figure-tradeoff .drawing svg').textContent.includes(said)",
+            arg=said,
+        )
+        assert box.evaluate("e => e.selectedOptions[0].label.split(' ')[2]") == other
+    finally:
+        view.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_the_scatter_is_saved_as_it_was_chosen(view, tmp_path):
+    view.wait_for_function(DRAWN)
+    figure = view.locator("#figure-pair")
+    figure.get_by_role("combobox", name="upwards").select_option(label="random")
+    figure.get_by_role("combobox", name="Show").select_option(label="mean of the negatives")
+    assert "random: mean of the negatives" in saved(view, "Query by query", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
@@ -292,16 +387,79 @@ OVERLAPS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [390, 768, 1440])
+# Letters of a drawing that meet others, or are cut at its edge or cut short; those aslant are left out.
+CROWDED = """() => {
+  const found = [];
+  for (const svg of document.querySelectorAll('.drawing svg')) {
+    const name = svg.closest('figure').dataset.key;
+    const frame = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll('text')].filter((e) => {
+      const angle = /rotate\\((-?[\\d.]+)/.exec(e.getAttribute('transform') || '');
+      return e.textContent.trim() && getComputedStyle(e).opacity !== '0' && !(angle && Number(angle[1]) % 90);
+    }).map((e) => [e.textContent, e.getBoundingClientRect()]);
+    texts.forEach(([text, one], place) => {
+      if (one.left < frame.left - 1 || one.right > frame.right + 1 || one.top < frame.top - 1 || one.bottom > frame.bottom + 1)
+        found.push(`${name}: ${text} is cut`);
+      texts.slice(place + 1).forEach(([other, two]) => {
+        const x = Math.min(one.right, two.right) - Math.max(one.left, two.left);
+        const y = Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top);
+        if (x > 1 && y > 3) found.push(`${name}: ${text} meets ${other}`);
+      });
+    });
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1440])
 def test_nothing_overlaps_and_nothing_leaves_the_page(browser, file, width):
     window = Window(browser, file, width, 900)
     try:
         assert window.view.evaluate("document.documentElement.scrollWidth") <= width
         assert window.view.evaluate(OVERLAPS) == []
+        assert window.view.evaluate(CROWDED) == []
         assert window.told == []
         if width == 1440:
             bottom = window.view.locator("#decision").bounding_box()
             assert bottom["y"] + bottom["height"] < 900
+    finally:
+        window.context.close()
+
+
+def shades(view, table):
+    return view.locator(f"#table-{table} .edges").evaluate(
+        "e => ['before', 'after'].map((side) => getComputedStyle(e, '::' + side).opacity)"
+    )
+
+
+def test_a_table_that_goes_on_sideways_shows_it(browser, file):
+    window = Window(browser, file, 390, 900)
+    try:
+        view = window.view
+        assert shades(view, "everything") == ["0", "1"]
+        box = view.locator("#table-everything .scroll")
+        box.evaluate("e => { e.scrollLeft = 200; }")
+        view.wait_for_function("document.querySelector('#table-everything .edges.before')")
+        view.wait_for_timeout(400)
+        assert shades(view, "everything") == ["1", "1"]
+        box.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+        view.wait_for_function("!document.querySelector('#table-everything .edges.after')")
+        for table in view.locator("figure.table:visible .scroll").all():
+            wide = table.evaluate("e => e.scrollLeft + e.clientWidth < e.scrollWidth - 1")
+            assert ("after" in table.locator("..").get_attribute("class").split()) is wide
+    finally:
+        window.context.close()
+
+
+def test_on_a_small_screen_the_decision_is_seen_without_scrolling(browser, file):
+    window = Window(browser, file, 390, 900)
+    try:
+        board = window.view.locator("#table-leaderboard")
+        right = board.locator(".scroll").evaluate("e => e.getBoundingClientRect().right")
+        for name in ("95 % interval", "P(first)", "In-batch +"):
+            head = board.locator("th", has=window.view.get_by_role("button", name=f"Sort by {name}"))
+            box = head.bounding_box()
+            assert box["x"] + box["width"] <= right + 1, name
     finally:
         window.context.close()
 
@@ -375,6 +533,9 @@ def test_it_prints_without_controls(window, view):
     assert view.locator("nav").is_hidden()
     assert view.locator("#search").is_hidden()
     assert view.locator("#list article:visible").count() == 3
+    told = view.locator(".on-paper")
+    assert told.inner_text().startswith("On paper: the first three of these queries, with 4 of 6 sources (")
+    assert view.locator("#figure-split .behind").is_hidden()
     assert view.locator("#table-leaderboard").is_visible()
     assert (
         view.evaluate("getComputedStyle(document.querySelector('#table-baselines .scroll')).overflowX")
@@ -395,3 +556,28 @@ def test_without_scripts_the_decision_and_the_tables_are_there(browser, file):
         assert view.locator("#table-everything tbody tr").count() == len(SOURCES)
     finally:
         context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_names_that_every_object_has_and_names_without_a_break(browser, tmp_path, width):
+    made = make_rows(
+        30,
+        {
+            "constructor": 3,
+            "toString": 2,
+            "__proto__": 2,
+            "x" * 60: 2,
+            "\U0001f600" * 40: 1,
+            "\u4f60" * 70: 1,
+        },
+    )
+    result = score(made)
+    page_ = tmp_path / "page.html"
+    page_.write_text(page(summarise(result, kept(made, tmp_path, result))), encoding="utf-8")
+    opened = Window(browser, page_, width, 900)
+    assert opened.told == []
+    assert opened.view.locator("figure.chart[data-drawn] .drawing svg").count() == 7
+    assert opened.view.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = opened.view.locator("fieldset input[type=checkbox]")
+    assert min(boxes.nth(place).bounding_box()["width"] for place in range(boxes.count())) >= 10
+    opened.context.close()

@@ -16,7 +16,16 @@ from eci.report.render import page
 from eci.report.validated import validated
 from fakes import make_rows
 from test_report import HOSTILE
-from test_report_browser import CONTRASTS, OVERLAPS, Window, browser, cells, status  # noqa: F401
+from test_report_browser import (  # noqa: F401
+    CONTRASTS,
+    CROWDED,
+    OVERLAPS,
+    Window,
+    browser,
+    cells,
+    saved,
+    status,
+)
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -57,7 +66,7 @@ WIDE = {kind: (kind, 1440, {}) for kind in ("audit", "validation")}
 
 @pytest.mark.parametrize(
     "opened",
-    [(kind, width, {}) for kind in WIDE for width in (390, 768, 1440)],
+    [(kind, width, {}) for kind in WIDE for width in (320, 390, 768, 1440)],
     indirect=True,
     ids=str,
 )
@@ -69,6 +78,7 @@ def test_it_loads_without_a_complaint_fits_and_nothing_overlaps(opened):
     width = opened.view.viewport_size["width"]
     assert opened.view.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.view.evaluate(OVERLAPS) == []
+    assert opened.view.evaluate(CROWDED) == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,8 @@ def test_rows_of_an_audit_are_searched_filtered_ordered_and_paged(opened):
     view.wait_for_function("document.querySelector('#status').textContent === 'Rows 1–1 of 1'")
     assert view.locator("#list article h3 mark").inner_text() == "query-041"
     view.get_by_label("Search").fill("nowhere to be found")
-    view.wait_for_function("document.querySelector('#status').textContent === 'No row fits.'")
+    view.wait_for_function("document.querySelector('#status').textContent.startsWith('None')")
+    assert status(view).startswith(f"None of the {total} rows of this page fits")
     assert opened.told == []
 
 
@@ -133,9 +144,79 @@ def test_metrics_sort_and_filter_and_another_metric_is_drawn(opened):
     assert opened.told == []
 
 
+def chosen(view, metric, collection):
+    figure = view.locator("#figure-against")
+    figure.get_by_role("combobox").first.select_option(metric)
+    figure.get_by_role("combobox").last.select_option(collection)
+    view.wait_for_function(
+        "said => document.querySelector('#figure-against .drawing svg').textContent.includes(said)",
+        arg=f"{metric} on {collection}",
+    )
+    return figure
+
+
+@pytest.mark.parametrize("opened", [WIDE["validation"]], indirect=True, ids=str)
+def test_where_less_is_better_points_further_right_have_less(opened):
+    for metric, less in (("violation_rate", True), ("signal", False)):
+        figure = chosen(opened.view, metric, "nfcorpus")
+        axis = figure.locator(".drawing svg").text_content()
+        assert ("axis reversed: less is better" in axis) is less
+        points = figure.locator(".drawing path[aria-roledescription='point']").evaluate_all(
+            "paths => paths.map((e) => [e.getBoundingClientRect().left, "
+            "Number(/metric: (-?[\\d.]+)/.exec(e.getAttribute('aria-label').replace('−', '-'))[1])])"
+        )
+        values = [value for _, value in sorted(points)]
+        assert len(values) == 14
+        assert values == sorted(values, reverse=less)
+
+
+@pytest.mark.parametrize("opened", [WIDE["validation"]], indirect=True, ids=str)
+def test_the_scatter_of_sources_is_saved_as_it_was_chosen_with_its_key(opened, tmp_path):
+    view = opened.view
+    figure = chosen(view, "violation_rate", "nfcorpus")
+    assert "counterfactual" not in figure.locator(".drawing svg").text_content()
+    letters = saved(view, "What a metric said, and what training gave", tmp_path)
+    assert "violation_rate on nfcorpus" in letters
+    assert "violation_rate before training" in letters
+    assert "what training did, by its 95 % interval" in letters
+    rows = view.locator("#table-against tbody tr").evaluate_all(
+        "rows => rows.map((row) => [row.cells[0].textContent, row.cells[1].textContent])"
+    )
+    assert len(rows) == 14
+    assert all(f"{number}  {source}" in letters for number, source in rows)
+
+
+@pytest.mark.parametrize(
+    "opened", [("validation", width, {}) for width in (320, 390, 1440)], indirect=True, ids=str
+)
+def test_numbers_of_points_do_not_meet_whatever_is_chosen(opened):
+    view = opened.view
+    figure = view.locator("#figure-against")
+    for collection in ("scifact", "nfcorpus"):
+        for metric in (
+            figure.get_by_role("combobox")
+            .first.locator("option")
+            .evaluate_all("e => e.map((o) => o.value)")[::2]
+        ):
+            chosen(view, metric, collection)
+            assert [text for text in view.evaluate(CROWDED) if text.startswith("against")] == [], metric
+
+
 @pytest.mark.parametrize("opened", list(WIDE.values()), indirect=True, ids=str)
 def test_it_prints(opened):
     opened.view.emulate_media(media="print")
     assert opened.view.locator("nav").is_hidden()
     assert opened.view.locator("#table-leaderboard").is_visible()
     assert opened.view.pdf(format="A4").startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("opened", [WIDE["validation"]], indirect=True, ids=str)
+def test_on_paper_the_numbers_of_the_scatter_have_their_key(opened):
+    key = opened.view.locator("#table-against tbody tr").last
+    assert key.is_hidden()
+    opened.view.emulate_media(media="print")
+    opened.view.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert key.is_visible()
+    assert opened.view.locator("#figure-against .behind > summary").is_hidden()
+    opened.view.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert key.is_hidden()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from eci.ragged import Ragged
 from eci.types import Floats, Integers, Vectors
 
-# Pairs gathered at a time: at d = 768 the two tiles take 768 KiB, which the cache of a core holds. With 4096 it took
-# more than twice the time.
+# Pairs gathered at a time: at d = 768 the two tiles take 768 KiB, which the cache of a core holds. With 4096
+# pairs it took more than twice the time.
 _TILE = 128
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eci.metrics import LOWER_IS_BETTER
+from eci.report.agreement_charts import placed
 from eci.report.data import Column, Figure, Table, visible
 from eci.training.settings import NONE
 
@@ -80,15 +82,17 @@ def against(cases: list[Case], summary: Mapping[str, Any]) -> Figure:
         "What a metric said, and what training gave",
         f"A point a source: the metric before training to the right, {summary['measure']} after it upwards, "
         "with its 95 % interval; the dashed line is in-batch negatives alone. Points that rise to the right "
-        "are a metric that told; numbers are those of the table. Others can be chosen.",
+        "are a metric that told: where less of it is better, the axis is reversed. Numbers are those of the "
+        "table. Others can be chosen.",
         "against",
         {
-            "values": values,
+            "values": placed(values, LOWER_IS_BETTER),
             "none": none,
             "metrics": [
                 {"name": entry["metric"], "told": f"{entry['metric']} (τ {entry['kendall']['mean']:+.2f})"}
                 for entry in known
             ],
+            "lower": sorted(LOWER_IS_BETTER),
             "cases": [case.name for case in cases],
             "measure": summary["measure"],
         },

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eci.report.channels import ROW, WIDTH, legend, told
+from eci.report.channels import ROW, WIDTH, beside, heading, legend, numbered, told
 from eci.report.looks import INK, PALETTE, VERDICTS
 
 if TYPE_CHECKING:
@@ -12,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def against(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
-    """Sources by what a metric said and what training gave; metric and collection can be chosen."""
+    """Sources by what a metric said and what training gave; metric and collection can be chosen.
+
+    The axis of a metric of which less is better is reversed: for all of them, further right is better. The
+    parameter ``keyed`` writes beside the plot which number is which source.
+    """
     metrics, cases = data["metrics"], data["cases"]
     metric = alt.param(
         name="metric",
@@ -30,24 +37,38 @@ def against(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         "datum.metric === metric && datum.collection === collection"
     )
     free = alt.Scale(zero=False)
-    x = alt.X("x:Q", title="what the metric said before training", scale=free)
+    turned = f"indexof({json.dumps(data['lower'])}, metric) >= 0"
+    before = f"[metric + ' before training', {turned} ? 'axis reversed: less is better' : 'more is better']"
+    # Altair knows no title that is an expression; Vega-Lite does.
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(zero=False, nice=False, padding=14, reverse={"expr": turned}),
+        axis={"title": {"expr": before}},
+    )
     title = f"{data['measure']} after training"
     verdicts = list(VERDICTS)
     colour = alt.Color(
-        "verdict:N", scale=alt.Scale(domain=verdicts, range=list(VERDICTS.values())), legend=legend(alt)
+        "verdict:N",
+        scale=alt.Scale(domain=verdicts, range=list(VERDICTS.values())),
+        legend=legend(alt, "what training did, by its 95 % interval"),
     )
     pointed = [alt.Tooltip("x:Q", title="metric", format=".4f"), *told(alt, "value", "low", "high")]
     bars = shown.mark_rule(strokeWidth=1.5, opacity=0.5).encode(
         x, alt.Y("low:Q", title=title, scale=free), y2="high:Q", color=colour
     )
+    y = alt.Y("value:Q", title=title, scale=free)
     dots = shown.mark_point(filled=True, size=55, opacity=1).encode(
         x,
-        alt.Y("value:Q", title=title, scale=free),
+        y,
         color=colour,
         tooltip=["source:N", "verdict:N", *pointed],
     )
-    names = shown.mark_text(align="left", dx=6, dy=-5, fontSize=11, color=INK).encode(
-        x, alt.Y("value:Q", title=title, scale=free), text="number:N"
+    lines, names = numbered(shown, "number:N", x=x, y=y)
+    key = (
+        shown.transform_filter("keyed")
+        .transform_calculate(line="datum.number * 17", told="datum.number + '  ' + datum.source")
+        .mark_text(align="left", baseline="middle", dx=18, fontSize=11, color=INK, limit=260)
+        .encode(x=alt.value("width"), y=alt.Y("line:Q", scale=None, title=None), text="told:N")
     )
     none = (
         alt.Chart(alt.NamedData("none"))
@@ -55,7 +76,47 @@ def against(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         .mark_rule(strokeDash=[3, 3], opacity=0.7, color=INK)
         .encode(y=alt.Y("value:Q", title=title, scale=free))
     )
-    return (none + bars + dots + names).add_params(metric, collection).properties(width=WIDTH, height=400)
+    return (
+        (none + bars + dots + lines + names + key)
+        .add_params(metric, collection, alt.param(name="keyed", value=False))
+        .properties(
+            width=WIDTH,
+            height=max(400, 17 * len({entry["number"] for entry in data["values"]}) + 20),
+            title=heading("metric + ' on ' + collection"),
+        )
+    )
+
+
+def placed(values: Sequence[Mapping[str, Any]], lower: Collection[str]) -> list[dict[str, Any]]:
+    """The points of `against`, each with the places of its number as `beside` gives them (``at``).
+
+    Parameters
+    ----------
+    values : sequence of mapping
+        With ``collection``, ``metric``, ``number``, ``x``, ``value``, ``low`` and ``high``.
+    lower : collection of str
+        Metrics whose axis is reversed.
+    """
+    drawn: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for point in values:
+        drawn.setdefault((point["collection"], point["metric"]), []).append(point)
+    found = []
+    for (_, metric), points in drawn.items():
+        across = _shares([point["x"] for point in points], [point["x"] for point in points])
+        ends = [point[end] for point in points for end in ("low", "high", "value")]
+        up = _shares([point["value"] for point in points], ends)
+        turned = [1 - share if metric in lower else share for share in across]
+        places = beside(list(zip(turned, up, strict=True)), [str(point["number"]) for point in points])
+        found += [{**point, "at": at} for point, at in zip(points, places, strict=True)]
+    return found
+
+
+def _shares(values: Sequence[float], seen: Sequence[float | None]) -> list[float]:
+    """Where on an axis that has room for all that is seen values lie, from 0 to 1."""
+    known = [value for value in seen if value is not None and math.isfinite(value)] or [0.0]
+    low, high = min(known), max(known)
+    room = (high - low) * 0.07 or 1.0
+    return [(value - low + room) / (high - low + 2 * room) for value in values]
 
 
 def seeds(alt: Any, data: dict[str, Any]) -> alt.FacetChart:

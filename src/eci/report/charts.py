@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eci.errors import MissingDependency
 from eci.report.agreement_charts import against, seeds
-from eci.report.channels import ROW, WIDTH, colours, dashes, told
+from eci.report.channels import ROW, WIDTH, colours, dashes, heading, legend, numbered, told
 from eci.report.data import Figure
 from eci.report.looks import CONFIG, INK, LIGHTS, PALETTE, SIGNS, VERDICTS
 
@@ -50,8 +50,9 @@ def _tradeoff(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
             options=sizes, labels=[entry["told"] for entry in data["sizes"]], name="Curves of equal ECI at "
         ),
     )
-    x = alt.X("signal:Q", title="signal: mean cosine of query and negative", scale=alt.Scale(zero=False))
-    y = alt.Y("margin:Q", title="margin: positive over the hardest negative", scale=alt.Scale(zero=False))
+    frames = {axis: alt.Scale(domain=list(ends), nice=False) for axis, ends in data["limits"].items()}
+    x = alt.X("signal:Q", title="signal: mean cosine of query and negative", scale=frames["signal"])
+    y = alt.Y("margin:Q", title="margin: positive over the hardest negative", scale=frames["margin"])
     curves = alt.Chart(alt.NamedData("curves")).transform_filter("datum.n === size")
     line = curves.mark_line(strokeDash=[3, 3], strokeWidth=1, color=INK, opacity=0.45).encode(
         x, y, detail="level:N"
@@ -72,8 +73,12 @@ def _tradeoff(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
     dots = points.mark_point(filled=True, size=60, opacity=1).encode(
         x, y, color=colour, tooltip=["label:N", "n:N", *told(alt, "signal", "margin", "eci")]
     )
-    names = points.mark_text(dy=-12, fontSize=11.5, fontWeight="bold", color=INK).encode(x, y, text="rank:N")
-    return (line + ends + regions + dots + names).add_params(chosen).properties(width=WIDTH, height=380)
+    lines, names = numbered(points, "rank:N", x=x, y=y)
+    return (
+        (line + ends + regions + dots + lines + names)
+        .add_params(chosen)
+        .properties(width=WIDTH, height=380, title=heading("'Dashed: equal ECI at N = ' + size"))
+    )
 
 
 def _intervals(alt: Any, data: dict[str, Any]) -> alt.FacetChart:
@@ -103,10 +108,16 @@ def _effects(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
     verdicts = list(VERDICTS)
     base = alt.Chart(alt.NamedData("values")).encode(
         y=alt.Y("source:N", sort=data["order"], title=None),
-        color=alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=list(VERDICTS.values()))),
+        color=alt.Color(
+            "verdict:N",
+            scale=alt.Scale(domain=verdicts, range=list(VERDICTS.values())),
+            legend=legend(alt),
+        ),
     )
     shape = alt.Shape(
-        "verdict:N", scale=alt.Scale(domain=verdicts, range=["triangle-up", "circle", "triangle-down"])
+        "verdict:N",
+        scale=alt.Scale(domain=verdicts, range=["triangle-up", "circle", "triangle-down"]),
+        legend=legend(alt),
     )
     title = "gain in alignment over in-batch negatives alone"
     bars = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=title), x2="high:Q")
@@ -124,8 +135,12 @@ def _distributions(alt: Any, data: dict[str, Any]) -> alt.FacetChart:
         .mark_area(interpolate="step", fillOpacity=0.3, line={"strokeWidth": 1.3})
         .encode(
             x=alt.X("at:Q", title=None, axis=alt.Axis(tickCount=5)),
-            y=alt.Y("share:Q", stack=None, title=None, axis=None),
-            color=alt.Color("side:N", scale=alt.Scale(domain=list(sides), range=list(sides.values()))),
+            y=alt.Y("share:Q", stack=None, title=None, axis=alt.Axis(tickCount=2, format="~%")),
+            color=alt.Color(
+                "side:N",
+                scale=alt.Scale(domain=list(sides), range=list(sides.values())),
+                legend=legend(alt),
+            ),
             tooltip=[
                 "source:N",
                 "side:N",
@@ -137,10 +152,9 @@ def _distributions(alt: Any, data: dict[str, Any]) -> alt.FacetChart:
         .facet(
             alt.Facet("source:N", sort=data["order"], title=None),
             columns=2,
-            spacing=14,
+            spacing={"row": 14, "column": 26},
             data=alt.NamedData("values"),
         )
-        .resolve_scale(y="independent")
     )
 
 
@@ -162,7 +176,8 @@ def _pair(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         .mark_line(opacity=0.6, color=INK, strokeWidth=1)
         .encode(x="x:Q", y="y:Q")
     )
-    return (points + diagonal).properties(width=WIDTH, height=380)
+    many = f"{len(data['values']):,} queries with negatives of both"
+    return (points + diagonal).properties(width=WIDTH, height=380, title={"text": many})
 
 
 def _sweep(alt: Any, data: dict[str, Any]) -> alt.Chart:
@@ -227,18 +242,27 @@ def _lights(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
     )
     scale = alt.Scale(domain=list(LIGHTS), range=list(LIGHTS.values()))
     cells = base.mark_rect(cornerRadius=3, opacity=0.75).encode(
-        color=alt.Color("light:N", scale=scale), tooltip=["first:N", "second:N", "light:N"]
+        color=alt.Color("light:N", scale=scale, legend=legend(alt, columns=4)),
+        tooltip=["first:N", "second:N", "light:N"],
     )
     signs = base.mark_text(fontSize=12, color=INK).encode(text="sign:N")
     return (cells + signs).properties(width=min(WIDTH, 90 + 44 * len(order)), height=max(80, 28 * len(order)))
 
 
 def _ranks(alt: Any, data: dict[str, Any]) -> alt.Chart:
+    # Names beside each other where each has room; else aslant.
+    room = WIDTH / max(1, len(data["encoders"])) / 6.5
+    aslant = max(map(len, data["encoders"]), default=0) > room
     return (
         alt.Chart(alt.NamedData("values"))
         .mark_line(point=True)
         .encode(
-            x=alt.X("encoder:N", sort=data["encoders"], title=None, axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "encoder:N",
+                sort=data["encoders"],
+                title=None,
+                axis=alt.Axis(labelAngle=-35 if aslant else 0),
+            ),
             y=alt.Y(
                 "rank:Q",
                 title="rank",

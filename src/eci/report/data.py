@@ -31,6 +31,25 @@ _CONTROLS = re.compile(
 )
 
 
+# What every object of JavaScript has: Vega keeps labels as keys, and would take these for labels it has met.
+# Such a text is told with a word joiner behind it, which nobody sees.
+_INHERITED = frozenset(
+    (
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+        "valueOf",
+        *(
+            f"__{name}__"
+            for name in ("proto", "defineGetter", "defineSetter", "lookupGetter", "lookupSetter")
+        ),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
@@ -179,7 +198,8 @@ def visible(text: str) -> str:
     >>> visible("a\x00b"), visible("left\u202eright")
     ('a␀b', 'left⟨U+202E⟩right')
     """
-    return _CONTROLS.sub(_sign, text)
+    shown = _CONTROLS.sub(_sign, text)
+    return f"{shown}\u2060" if shown in _INHERITED else shown
 
 
 def _sign(found: re.Match[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from eci.intervals import student_quantile
 from eci.metrics.eci import capacity
+from eci.report.channels import beside
 from eci.report.data import Column, Figure, Table, visible
 from eci.report.deciding import per_query, triple
 from eci.report.rows import Sample
@@ -15,8 +17,10 @@ from eci.results import Estimate, ScoreResult
 from eci.types import Floats
 
 _CORNERS = 48
-_LEVELS = 5
-_STEPS = 32
+# At most so many curves, and steps of an axis.
+_MOST = 6
+_STEPS = 20
+_ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def tradeoff(result: ScoreResult, sample: Sample | None) -> Figure:
@@ -49,7 +53,10 @@ def tradeoff(result: ScoreResult, sample: Sample | None) -> Figure:
             {"label": label, "corner": corner, "signal": x, "margin": y}
             for corner, (x, y) in enumerate(outline.round(6).tolist())
         ]
-    curves, sizes = _curves(known, points + regions)
+    limits = {axis: _limits([entry[axis] for entry in points + regions]) for axis in ("signal", "margin")}
+    curves, sizes = _curves(known, limits)
+    for point, at in zip(points, _ranks_beside(points, limits), strict=True):
+        point["at"] = at
     columns = (
         Column("Source"),
         Column("N", "number", 1),
@@ -82,6 +89,7 @@ def tradeoff(result: ScoreResult, sample: Sample | None) -> Figure:
             "regions": regions,
             "curves": curves,
             "sizes": sizes,
+            "limits": limits,
             "order": [point["label"] for point in points],
         },
         Table("tradeoff", "Signal and margin", columns, rows),
@@ -138,31 +146,78 @@ def correlation(sample: Sample, source: str) -> float:
     return float(np.corrcoef(signal, margin)[0, 1])
 
 
+def step(span: float, most: int) -> float:
+    """The least of 1, 2, 2.5 and 5 times a power of ten that goes into a span at most so many times.
+
+    Examples
+    --------
+    >>> step(0.9, 6), step(0.41, 6), step(1.3, 6)
+    (0.2, 0.1, 0.25)
+    """
+    least = span / most
+    power = 10.0 ** math.floor(math.log10(least))
+    return round(next(size for size in _ROUND if size * power >= least * (1 - 1e-9)) * power, 12)
+
+
+def _limits(values: list[float]) -> tuple[float, float]:
+    """Round ends of an axis that has room for all values, and for the letters beside them."""
+    known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    room = (high - low) * 0.04 or 0.5
+    size = step(high - low + 2 * room, 2 * _MOST)
+    # Nothing below 0 is shown where nothing lies there.
+    first = low - room if low < 0 else max(0.0, low - room)
+    return round(math.floor(first / size) * size, 12), round(math.ceil((high + room) / size) * size, 12)
+
+
+def _ranks_beside(points: list[dict[str, Any]], limits: dict[str, tuple[float, float]]) -> list[list[int]]:
+    """Where the rank of each point stands."""
+    within = [
+        tuple((point[axis] - low) / (high - low) for axis, (low, high) in limits.items()) for point in points
+    ]
+    return beside([(x, y) for x, y in within], [str(point["rank"]) for point in points])
+
+
+def _harmonic(first: float, second: float) -> float:
+    return 2 * first * second / (first + second) if first + second else 0.0
+
+
+def _levels(least: float, most: float) -> list[float]:
+    """Round ones between both."""
+    if most <= least:
+        return []
+    apart = step(most - least, _MOST)
+    numbers = np.arange(math.floor(least / apart + 1e-9) + 1, math.ceil(most / apart - 1e-9))
+    levels: list[float] = (apart * numbers).round(12).tolist()
+    return levels
+
+
 def _curves(
-    known: list[Any], seen: list[dict[str, Any]]
+    known: list[Any], limits: dict[str, tuple[float, float]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Curves of equal ECI for each number of negatives that some source has, within what is seen."""
+    """Curves of equal ECI for each number of negatives that some source has, from frame to frame."""
     by_size: dict[str, list[str]] = {}
     sizes: dict[str, float] = {}
     for entry in known:
         name = f"{per_query(entry):.1f}".removesuffix(".0")
         by_size.setdefault(name, []).append(visible(entry.source))
         sizes.setdefault(name, per_query(entry))
-    signals, margins = ([max(0.0, entry[axis]) for entry in seen] or [1.0] for axis in ("signal", "margin"))
-    right, top = max(signals) * 1.05 or 1.0, max(margins) * 1.05 or 1.0
+    (left, right), (bottom, top) = ([max(0.0, end) for end in limits[axis]] for axis in ("signal", "margin"))
     curves = []
     for name, size in sizes.items():
-        most = float(capacity(size) * 2 * right * top / (right + top))
-        for level in np.linspace(0, most, _LEVELS + 2)[1:-1]:
-            half = level / float(capacity(size)) / 2
-            signal = np.geomspace(half * 1.0001, max(right, half * 1.001), _STEPS)
-            margin = half * signal / (signal - half)
-            inside = (signal <= right) & (margin <= top)
+        weight = float(capacity(size))
+        for level in _levels(weight * _harmonic(left, bottom), weight * _harmonic(right, top)):
+            half = level / weight / 2
+            # On it margin = half · signal / (signal − half), and the other way round.
+            first = max(left, half * top / (top - half))
+            last = min(right, half * bottom / (bottom - half)) if bottom > half else right
+            signal = np.linspace(first, last, _STEPS)
+            # Even steps along the steep part and along the flat one.
+            signal = np.sort(np.concatenate([signal, np.geomspace(first, last, _STEPS)]))
+            margin = np.clip(half * signal / (signal - half), bottom, top)
             curves += [
-                {"n": name, "level": f"{level:.2g}", "signal": x, "margin": y}
-                for x, y in zip(
-                    signal[inside].round(6).tolist(), margin[inside].round(6).tolist(), strict=True
-                )
+                {"n": name, "level": f"{level:g}", "signal": x, "margin": y}
+                for x, y in zip(signal.round(6).tolist(), margin.round(6).tolist(), strict=True)
             ]
     options = [
         {"n": name, "told": f"N = {name} ({', '.join(labels[:3])}{', …' if len(labels) > 3 else ''})"}

@@ -104,7 +104,7 @@ def pair(result: ScoreResult, sample: Sample) -> Figure | None:
         "pair",
         "Query by query",
         f"A point a query: the cosine of its hardest negative by {visible(known[0])} to the right, by "
-        f"{visible(known[1])} upwards, about the diagonal.",
+        f"{visible(known[1])} upwards, about the diagonal; {len(shared):,} queries with negatives of both.",
         "pair",
         {
             "values": [
@@ -114,6 +114,9 @@ def pair(result: ScoreResult, sample: Sample) -> Figure | None:
             "axes": [f"{visible(source)}: {SHOWN['hardest']}" for source in known[:2]],
         },
         Table(
-            "pair", "The hardest negative of each query, the leader against each other", columns, tuple(rows)
+            "pair",
+            f"Hardest negative of each query: {visible(known[0])}, which leads, against each other source",
+            columns,
+            tuple(rows),
         ),
     )

@@ -13,6 +13,7 @@
     return element;
   }
 
+  const thousands = (number) => number.toLocaleString("en");
   const options = (pairs) => pairs.map(([value, text]) => make("option", { value }, text));
 
   // ---- tables: a button in each head sorts; long ones have a filter
@@ -51,34 +52,94 @@
         const wanted = input.value.trim().toLowerCase();
         original.forEach((row, place) => { row.hidden = !words[place].includes(wanted); });
       });
-      const box = table.closest(".scroll");
+      const box = table.closest(".edges");
       box.before(make("label", { class: "filter" }, make("span", {}, "Filter "), input));
     }
+  }
+
+  // Which edges of a table hide more of it.
+  function edges() {
+    const look = (box) => {
+      box.parentElement.classList.toggle("before", box.scrollLeft > 1);
+      box.parentElement.classList.toggle("after", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    };
+    const sizes = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target.closest(".scroll"))));
+    document.querySelectorAll(".edges > .scroll").forEach((box) => {
+      box.addEventListener("scroll", () => look(box), { passive: true });
+      sizes.observe(box);
+      sizes.observe(box.firstElementChild);
+      look(box);
+    });
   }
 
   // ---- figures: drawn when in sight, or when there is nothing else to do
 
   const views = new Map();
 
-  // Legends in as many columns as there is room for.
-  function folded(part, columns) {
-    if (!part || typeof part !== "object") return;
-    if (part.legend && part.legend.columns) part.legend.columns = Math.min(part.legend.columns, columns);
-    Object.values(part).forEach((child) => folded(child, columns));
+  // Pixels of a letter, more or less; and what the longest of some names takes.
+  const LETTER = 6.5;
+  const widest = (names) => LETTER * names.reduce((most, name) => Math.max(most, String(name).length), 0);
+
+  // A title in as many lines as it needs.
+  function lines(text, width) {
+    const found = [];
+    for (const word of text.split(" ")) {
+      const last = found.at(-1);
+      if (last !== undefined && widest([`${last} ${word}`]) <= width) found[found.length - 1] = `${last} ${word}`;
+      else found.push(word);
+    }
+    return found.length > 1 ? found : text;
   }
 
+  // Every channel of a figure, however deep.
+  function channels(part) {
+    const own = Object.entries(part.encoding || {});
+    return [...own, ...[...(part.layer || []), part.spec].filter(Boolean).flatMap(channels)];
+  }
+
+  // A figure with legends, names and titles that have room in the width.
   function fitted(spec, width) {
     const fit = structuredClone(spec);
-    (fit.layer || [fit]).forEach((layer) => folded(layer.encoding, Math.max(1, Math.floor((width - 50) / 185))));
+    const all = channels(fit);
+    const names = (channel) => (Array.isArray(channel.sort) ? channel.sort : []);
+    const limit = Math.min(190, Math.max(90, 0.36 * width));
+    const upright = all.filter(([axis]) => axis === "y").flatMap(([, channel]) => names(channel));
+    const taken = upright.length ? Math.min(limit, widest(upright)) + 14 : 58;
+    const whole = fit.facet ? width : Math.min(spec.width + 140, width);
+    const room = whole - taken;
+    fit.config.axis.labelLimit = limit;
+    fit.config.axisX.titleLimit = fit.config.legend.titleLimit = room;
+    fit.config.title.limit = width - 10;
+    for (const [axis, channel] of all) {
+      const { legend, scale } = channel;
+      if (legend && scale && scale.domain) {
+        legend.labelLimit = Math.min(170, room - 40);
+        const sizes = scale.domain.map((name) => Math.min(legend.labelLimit, widest([name])) + 30);
+        // In one row each name takes its own width; in several, columns are as wide as the widest.
+        const row = sizes.length <= legend.columns && sizes.reduce((sum, size) => sum + size, 0) <= room;
+        if (!row) legend.columns = Math.max(1, Math.min(legend.columns, Math.floor(room / Math.max(...sizes))));
+        if (legend.title) legend.title = lines(legend.title, room);
+      }
+      if (typeof channel.title === "string") {
+        if (axis === "x") channel.title = lines(channel.title, room);
+        if (axis === "y") channel.title = lines(channel.title, 300);
+      }
+      if (axis === "x" && names(channel).length && !fit.facet) {
+        const step = Math.min(spec.width, room) / names(channel).length;
+        if (step < widest(names(channel)) + 8) channel.axis.labelAngle = step < 18 ? -90 : -40;
+        if (step < 14) channel.axis.labelFontSize = Math.max(6, 0.75 * step);
+      }
+    }
     if (fit.facet && fit.spec) {
       // Axis labels of the first panel take their share.
-      const labels = fit.spec.layer ? 180 : 10;
-      const least = fit.spec.layer ? 115 : 190;
-      fit.columns = Math.max(1, Math.min(fit.columns, Math.floor((width - labels) / least)));
-      fit.spec.width = Math.max(90, Math.floor((width - labels) / fit.columns - 24));
+      const least = fit.spec.layer ? 150 : 190;
+      fit.columns = Math.max(1, Math.min(fit.columns, Math.floor(room / least)));
+      fit.spec.width = Math.max(90, Math.floor(room / fit.columns - 28));
     } else {
       fit.autosize = { type: "fit-x", contains: "padding" };
-      fit.width = Math.min(spec.width + 140, width);
+      fit.width = whole;
+      // Half of the last label, which Vega does not see coming.
+      fit.padding = { left: 5, top: 5, bottom: 5, right: 18 };
     }
     return fit;
   }
@@ -94,6 +155,10 @@
     bind.replaceChildren();
     const result = await vegaEmbed(box, spec, { actions: false, renderer: "svg", bind, tooltip: { theme: "custom" } });
     views.set(key, result);
+    // What is chosen stays chosen when the figure is drawn anew, and when it is saved.
+    for (const param of page.figures[key].params || []) {
+      if (param.bind) result.view.addSignalListener(param.name, (_, value) => { param.value = value; });
+    }
     const controls = figure.querySelector(".controls");
     if (!bind.isConnected) controls.prepend(bind);
     if (!controls.querySelector(".export")) {
@@ -111,6 +176,8 @@
   async function save(key, kind) {
     const spec = JSON.parse(JSON.stringify(page.figures[key]).replaceAll("currentColor", "#1c1f24"));
     spec.background = "white";
+    // A file has no table beside it: the key to its numbers is in the drawing.
+    for (const param of spec.params || []) if (param.name === "keyed") param.value = true;
     const { view } = await vegaEmbed(make("div"), spec, { actions: false, renderer: "svg" });
     const address = await view.toImageURL(kind, 2);
     make("a", { href: address, download: `${key}.${kind}` }).click();
@@ -124,9 +191,10 @@
       const place = waiting.indexOf(figure);
       if (place < 0) return;
       waiting.splice(place, 1);
+      // A figure that fails harms no other.
       line = line.then(() => draw(figure)).catch((error) => {
         figure.querySelector(".drawing").textContent = `This figure cannot be drawn here (${error.message}); its table is below.`;
-        throw error;
+        console.error(error);
       });
     };
     const seen = new IntersectionObserver((entries) => {
@@ -159,6 +227,8 @@
     const data = page.explorer;
     if (!figure || !data) return;
     const kinds = [["hardest", "hardest negative"], ["signal", "mean of the negatives"], ["margin", "margin"]];
+    const meant = { hardest: "the cosine of its hardest negative", signal: "the mean cosine of its negatives", margin: "the margin of its positive over the hardest negative" };
+    const caption = figure.querySelector("figcaption p");
     const named = data.sources.map((source, place) => [place, source]);
     const select = (label, pairs_, chosen) => {
       const box = make("select", {}, ...options(pairs_));
@@ -192,7 +262,10 @@
       const low = Math.max(...["x", "y"].map((axis) => values.reduce((least, point) => Math.min(least, point[axis]), Infinity)));
       const high = Math.min(...["x", "y"].map((axis) => values.reduce((most, point) => Math.max(most, point[axis]), -Infinity)));
       diagonal.data = { values: low < high ? [{ x: low, y: low }, { x: high, y: high }] : [] };
-      spec.description = `A point a query: ${points.encoding.x.title} to the right, ${points.encoding.y.title} upwards; ${values.length} queries.`;
+      const many = `${thousands(values.length)} queries with negatives of both`;
+      caption.textContent = `A point a query: ${meant[kind.value]} by ${data.sources[across.value]} to the right, by ${data.sources[upwards.value]} upwards, about the diagonal; ${many}.`;
+      spec.description = `${figure.querySelector("h3").textContent}. ${caption.textContent}`;
+      spec.title.text = many;
       if (figure.dataset.drawn) draw(figure);
     }
     update();
@@ -200,7 +273,6 @@
 
   // ---- rows
 
-  const thousands = (number) => number.toLocaleString("en");
   const plain = (text) => (Array.isArray(text) ? text[0] : text);
 
   // Text with what is searched for marked, as nodes.
@@ -223,8 +295,18 @@
     return make("bdi", {}, ...marked(plain(text), wanted), cut ? make("span", { class: "cut" }, ` … (${thousands(text[1])} characters)`) : null);
   }
 
-  // A list of cards, a page of them at a time.
-  function leafing(card, one, many) {
+  // A source in which something was found is brought into its card, unless one is in sight.
+  function reveal(box) {
+    const row = box.parentElement;
+    if (row.scrollLeft) return;
+    const first = row.querySelector(".source.hit");
+    if (box !== first) return;
+    const over = box.getBoundingClientRect().right - row.getBoundingClientRect().right;
+    if (over > 1) row.scrollLeft = over;
+  }
+
+  // A list of cards, a page of them at a time; `held` says how many there are, `rest` where there are more.
+  function leafing(card, many, held, rest = "") {
     const size = 10;
     let found = [];
     let start = 0;
@@ -245,12 +327,14 @@
       list.replaceChildren(...here.map(card));
       status.textContent = found.length
         ? `${many} ${thousands(start + 1)}–${thousands(start + here.length)} of ${thousands(found.length)}`
-        : `No ${one} fits.`;
+        : `None of the ${held} of this page fits${rest}.`;
+      list.querySelectorAll(".source.hit").forEach(reveal);
       steps[0].disabled = steps[1].disabled = start === 0;
       steps[2].disabled = steps[3].disabled = start >= last();
     }
     return {
       list, render,
+      paper: make("p", { class: "on-paper note" }),
       longer: make("label", {}, whole, "Longer texts"),
       pager: make("div", { class: "pager" }, ...steps, status),
       put(entries, at = 0) { found = entries; start = Math.floor(at / size) * size; render(); },
@@ -266,16 +350,18 @@
     const lowered = data.documents.map((text) => plain(text).toLowerCase());
     const asked = data.queries.map(([label, query]) => `${plain(label)}\n${plain(query)}`.toLowerCase());
     let wanted = "";
-    const leaves = leafing(card, "query", "Queries");
+    const beyond = data.told < data.total ? `; the Parquet file has ${thousands(data.total)}` : "";
+    const leaves = leafing(card, "Queries", `${thousands(data.told)} queries`, beyond);
+    const stem = decodeURIComponent(location.pathname.split("/").at(-1)).replace(/\.[^.]*$/, "") || "PAGE";
 
     document.getElementById("rows-lead").textContent =
       `${thousands(data.told)} of ${thousands(data.total)} queries, drawn at random, each with the hardest ` +
       `${data.negatives === 1 ? "negative" : `${data.negatives} negatives`} of every source and the first ` +
       `${thousands(data.characters)} characters of a text. ` +
       (data.held > data.told ? `Of ${thousands(data.held - data.told)} more the page holds figures without texts. ` : "") +
-      "Everything is in the Parquet file that belongs to this page.";
+      `All of it is in the Parquet file of this page, usually ${stem}.rows.parquet beside it.`;
 
-    const search = make("input", { type: "search", id: "search", placeholder: "Words of a query or document" });
+    const search = make("input", { type: "search", id: "search", placeholder: `Words in the ${thousands(data.told)} queries of this page` });
     const source = make("select", { id: "of-source" }, ...options([["", "any source"], ...data.sources.map((name, place) => [place, name])]));
     const flag = make("select", { id: "flag" }, ...options([["", "any or none"], ...data.flags.map(([name], place) => [1 << place, name.replaceAll("_", " ")])]));
     const order = make("select", { id: "order" }, ...options([["drawn", "as drawn"], ["hard", "hardest negative first"], ["easy", "easiest first"]]));
@@ -283,17 +369,28 @@
     if (data.sources.length > 4) [...chosen].slice(4).forEach((place) => chosen.delete(place));
     const boxes = data.sources.map((name, place) => {
       const input = make("input", { type: "checkbox", checked: chosen.has(place) });
-      input.addEventListener("change", () => { if (input.checked) chosen.add(place); else chosen.delete(place); leaves.render(); });
+      input.addEventListener("change", () => { tick(place, input.checked); leaves.render(); });
       return make("label", {}, input, make("bdi", {}, name));
     });
+    function tick(place, on) {
+      if (on) chosen.add(place); else chosen.delete(place);
+      boxes[place].firstElementChild.checked = on;
+      const shown = data.sources.filter((_, at) => chosen.has(at));
+      leaves.paper.textContent = "On paper: the first three of these queries" +
+        (shown.length < data.sources.length ? `, with ${shown.length} of ${data.sources.length} sources (${shown.join(", ") || "none"}). ` : ". ") +
+        "The page itself shows the others.";
+    }
     let timer = 0;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(select, 120); });
     [source, flag, order].forEach((control) => control.addEventListener("change", select));
+    let hits = null;
+    let bit = 0;
 
     function select() {
       wanted = search.value.trim().toLowerCase();
-      const hits = wanted ? lowered.map((text) => text.includes(wanted)) : null;
-      const bit = Number(flag.value) || 0;
+      hits = wanted ? lowered.map((text) => text.includes(wanted)) : null;
+      bit = Number(flag.value) || 0;
+      if (source.value !== "") tick(Number(source.value), true);
       const only = source.value === "" ? null : Number(source.value);
       let found = [];
       data.queries.forEach((row, query) => {
@@ -330,11 +427,18 @@
 
     function card(query) {
       const [label, text, positives, sources] = data.queries[query];
-      const columns = [...chosen].sort((a, b) => a - b).map((place) => {
+      const only = source.value === "" ? null : Number(source.value);
+      const flagged = (part) => Boolean(bit && part && part[1] & bit);
+      // Where what was asked for is found is shown, ticked or not.
+      const found = sources.map((part, place) => (only === null || only === place) &&
+        (flagged(part) || Boolean(hits && part && part[2].some(([document_]) => hits[document_]))));
+      const columns = [...sources.keys()].filter((place) => chosen.has(place) || found[place]).map((place) => {
         const part = sources[place];
-        return make("div", { class: "source" },
+        const unseen = flagged(part) && !part[2].some(([, , bits]) => bits & bit);
+        return make("div", { class: found[place] || place === only ? "source hit" : "source" },
           make("h4", {}, make("bdi", {}, data.sources[place]), part ? ` · ${part[0]} negative${part[0] === 1 ? "" : "s"}` : ""),
-          ...(part ? part[2].map(documentOf) : [make("p", { class: "doc cut" }, "none for this query")]));
+          ...(part ? part[2].map(documentOf) : [make("p", { class: "doc cut" }, "none for this query")]),
+          unseen ? make("p", { class: "doc cut" }, "The flag is on a negative that is not shown here.") : null);
       });
       return make("article", { "data-query": query },
         make("h3", {}, told(text, wanted)),
@@ -358,8 +462,10 @@
           make("label", {}, "Flag ", flag), make("label", {}, "Order ", order),
           leaves.longer),
         make("fieldset", {}, make("legend", {}, "Sources side by side"), ...boxes)),
+      leaves.paper,
       leaves.pager,
       leaves.list);
+    chosen.forEach((place) => tick(place, true));
     select();
   }
 
@@ -369,13 +475,14 @@
     const data = page.explorer;
     if (!data || !data.cases) return;
     let wanted = "";
-    const leaves = leafing(card, "row", "Rows");
+    const leaves = leafing(card, "Rows", data.cases.length === 1 ? "1 row" : `${thousands(data.cases.length)} rows`, data.left ? `; the result has ${thousands(data.left)} more` : "");
+    leaves.paper.textContent = "On paper: the first three of these rows. The page itself shows the others.";
     document.getElementById("rows-lead").textContent =
       `The ${data.cases.length === 1 ? "row" : `${thousands(data.cases.length)} rows`} with the most severe faults, each by its worst negative, ` +
       `and the first ${thousands(data.characters)} characters of a text. ` +
       (data.left ? `${thousands(data.left)} more of the result find no room here. ` : "") +
       "An issue has a score from 0, severe, to 0.5, where it begins. Rows and negatives are counted from 0, as in the table of --scores.";
-    const search = make("input", { type: "search", id: "search", placeholder: "Words of a query or document" });
+    const search = make("input", { type: "search", id: "search", placeholder: `Words in the ${thousands(data.cases.length)} rows of this page` });
     const source = make("select", { id: "of-source" }, ...options([["", "any source"], ...data.sources.map((name, at) => [at, name])]));
     const issue = make("select", { id: "issue" }, ...options([["", "any issue"], ...data.issues.map(([name], at) => [at, name.replaceAll("_", " ")])]));
     const verdict = make("select", { id: "verdict" }, ...options([["", "any or none"], ...data.verdicts.map((word) => [word, word])]));
@@ -427,17 +534,24 @@
           make("label", {}, "Search ", search), make("label", {}, "Source ", source), make("label", {}, "Issue ", issue),
           data.verdicts.length ? make("label", {}, "Judge ", verdict) : null,
           make("label", {}, "Order ", order), leaves.longer)),
+      leaves.paper,
       leaves.pager,
       leaves.list);
     select();
   }
 
   document.querySelectorAll("figure.table table").forEach(sortable);
+  edges();
   pairs();
   explorer();
   cases();
   figures();
   // What is folded away would be missing on paper.
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".reading details").forEach((entry) => { entry.open = true; }));
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll(".reading details, #figure-against .behind")].filter((entry) => !entry.open);
+    unfolded.forEach((entry) => { entry.open = true; });
+  });
+  window.addEventListener("afterprint", () => unfolded.forEach((entry) => { entry.open = false; }));
   document.documentElement.dataset.ready = "yes";
 })();
