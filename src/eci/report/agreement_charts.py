@@ -8,10 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eci.report.channels import ROW, WIDTH, beside, heading, legend, numbered, told
-from eci.report.looks import INK, PALETTE, VERDICTS
+from eci.report.looks import INK, PALETTE, SHAPES, VERDICTS
 
 if TYPE_CHECKING:
     import altair as alt
+
+
+# What a colour and a shape are.
+_DID = "what training did, by its 95 % interval"
 
 
 def against(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
@@ -50,7 +54,13 @@ def against(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
     colour = alt.Color(
         "verdict:N",
         scale=alt.Scale(domain=verdicts, range=list(VERDICTS.values())),
-        legend=legend(alt, "what training did, by its 95 % interval"),
+        legend=legend(alt, _DID),
+    )
+    # Beside the colour, for who does not see it; in one legend with it.
+    shape = alt.Shape(
+        "verdict:N",
+        scale=alt.Scale(domain=verdicts, range=list(SHAPES.values())),
+        legend=legend(alt, _DID),
     )
     pointed = [alt.Tooltip("x:Q", title="metric", format=".4f"), *told(alt, "value", "low", "high")]
     bars = shown.mark_rule(strokeWidth=1.5, opacity=0.5).encode(
@@ -61,6 +71,7 @@ def against(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         x,
         y,
         color=colour,
+        shape=shape,
         tooltip=["source:N", "verdict:N", *pointed],
     )
     lines, names = numbered(shown, "number:N", x=x, y=y)

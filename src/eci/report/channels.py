@@ -43,9 +43,9 @@ def heading(expression: str) -> dict[str, Any]:
 
 
 def dashes(alt: Any, order: list[str]) -> Any:
-    """What tells lines apart where colours begin again."""
-    kinds = ([1, 0], [6, 3], [2, 2])
-    shades = [kinds[place // len(PALETTE) % len(kinds)] for place in range(len(order))]
+    """What tells lines apart where colours begin again, or look alike to some people."""
+    kinds = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+    shades = [kinds[place // (len(PALETTE) // 2) % len(kinds)] for place in range(len(order))]
     return alt.StrokeDash("source:N", scale=alt.Scale(domain=order, range=shades), legend=legend(alt))
 
 

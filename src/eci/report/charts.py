@@ -9,7 +9,7 @@ from eci.errors import MissingDependency
 from eci.report.agreement_charts import against, seeds
 from eci.report.channels import ROW, WIDTH, colours, dashes, heading, legend, numbered, told
 from eci.report.data import Figure
-from eci.report.looks import CONFIG, INK, LIGHTS, PALETTE, SIGNS, VERDICTS
+from eci.report.looks import CONFIG, INK, LIGHTS, PALETTE, SHAPES, SIGNS, VERDICTS
 
 if TYPE_CHECKING:
     import altair as alt
@@ -115,9 +115,7 @@ def _effects(alt: Any, data: dict[str, Any]) -> alt.LayerChart:
         ),
     )
     shape = alt.Shape(
-        "verdict:N",
-        scale=alt.Scale(domain=verdicts, range=["triangle-up", "circle", "triangle-down"]),
-        legend=legend(alt),
+        "verdict:N", scale=alt.Scale(domain=verdicts, range=list(SHAPES.values())), legend=legend(alt)
     )
     title = "gain in alignment over in-batch negatives alone"
     bars = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=title), x2="high:Q")

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 INK = "currentColor"
-# Told apart by people who see colours differently, and on white as on black: after Okabe and Ito.
+# After Okabe and Ito, on white as on black. People who see colours differently tell the first four apart, and
+# the next four; the fifth looks to some like the first: `channels.dashes`.
 PALETTE = ("#0a84c6", "#d9822b", "#12996b", "#c0609b", "#8d6bd1", "#b58900", "#d1495b", "#5f8f9f")
 VERDICTS = {"help": "#12996b", "undecided": "#8a8f98", "hurt": "#d1495b"}
+SHAPES = {"help": "triangle-up", "undecided": "circle", "hurt": "triangle-down"}
 # Beside the colour, for who does not see it.
 SIGNS = {"clear": "·", "suspicious": "?", "separable": "!", "unknown": "–"}
 LIGHTS = {"clear": "#12996b", "suspicious": "#d9a12b", "separable": "#d1495b", "unknown": "#8a8f98"}
