@@ -12,6 +12,10 @@ from eci.similarity import normalise, unusable
 from eci.types import Encoder, Flags, Integers, Role, Vectors
 
 
+# Texts asked for at once: their vectors stand beside the table until they are in it.
+_AT_ONCE = 1 << 16
+
+
 class Embedded:
     """Vectors of the queries and documents of some examples, filled in as rounds need them.
 
@@ -78,12 +82,12 @@ class Embedded:
         self.has_document[new] = True
 
     def _fill(self, table: Vectors, texts: tuple[str, ...], new: Integers, role: Role) -> Vectors:
-        if len(new) == 0:
-            return table
-        vectors = encode(self._encoder, [texts[number] for number in new], role)
-        if table.size == 0:
-            table = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
-        table[new] = vectors
+        for start in range(0, len(new), _AT_ONCE):
+            chosen = new[start : start + _AT_ONCE]
+            vectors = encode(self._encoder, [texts[number] for number in chosen.tolist()], role)
+            if table.size == 0:
+                table = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
+            table[chosen] = vectors
         return table
 
 
