@@ -11,7 +11,6 @@ from eci.examples import Examples, shorten
 from eci.similarity import normalise, unusable
 from eci.types import Encoder, Flags, Integers, Role, Vectors
 
-
 # Texts asked for at once: their vectors stand beside the table until they are in it.
 _AT_ONCE = 1 << 16
 

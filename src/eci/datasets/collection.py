@@ -62,9 +62,11 @@ class Collection:
         """
         parts = [_columns(chunk, wanted) for path in paths for chunk in _chunks(path)]
         table = pa.concat_tables(parts) if parts else _columns(None, wanted)
-        return cls(
-            ", ".join(map(str, paths)), *(table[name].combine_chunks() for name in table.column_names)
-        )._checked()
+        columns = [table[name].combine_chunks() for name in table.column_names]
+        del parts, table
+        # Chunks were as large as what they are in now, and Arrow keeps their memory for more of them.
+        pa.default_memory_pool().release_unused()
+        return cls(", ".join(map(str, paths)), *columns)._checked()
 
     def __len__(self) -> int:
         return len(self.ids)
