@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import isnan
 
 from eci.comparison import Comparison
-from eci.results import Estimate, ScoreResult, count, number, span
+from eci.results import Estimate, ScoreResult, count, number, percent, span
 
 
 def describe(result: ScoreResult) -> str:
@@ -77,7 +77,9 @@ def _effect_lines(result: ScoreResult) -> str:
         if told["found"]
         else f"the {ranked_texts} texts of the rows; --candidates ranks a corpus instead"
     )
-    rows = [("source", "", "gain in cosine", "in dot product")]
+    # What decides help or hurt shares its error over the sources, so its intervals are the wider ones.
+    level = percent(ranked[0]["confidence"])
+    rows = [("source", "", f"gain in cosine, {level}", "in dot product, 95 %")]
     for entry in ranked:
         dot = result[entry["source"]].values["alignment_dot_gain"]
         rows.append(
