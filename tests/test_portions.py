@@ -267,3 +267,19 @@ def test_ablation_and_probe_are_of_the_queries_in_memory_and_say_so(small, monke
     base = next(iter(ablated.encoders.values()))
     assert told in base.data["notes"]
     assert base.data["queries"] == 40
+
+
+def test_the_rows_of_a_page_go_beyond_those_in_memory(small, tmp_path, monkeypatch):
+    pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
+    import pyarrow.parquet as pq
+
+    from eci.report import writing
+
+    file, score_ = small
+    result = score_("hashing")
+    assert result.data["in_memory"] == 9
+    behind = writing.Behind(file, "hashing", ReadOptions(batch_rows=7), cache=tmp_path / "cache")
+    for most, expected in ((50, 50), (500, 60)):
+        monkeypatch.setattr(writing, "MOST_KEPT", most)
+        _, kept = writing.write(result, tmp_path / "page.html", behind)
+        assert pq.read_metadata(kept).num_rows == expected

@@ -222,6 +222,10 @@ def test_who_is_undecided_beside_in_batch_negatives_has_a_price_too(result):
     assert "dense about 180" in told
     assert "llm (no interval, too few queries)" in told
     assert "bm25" not in told
+    # Beyond memory these figures are of the queries held, and more rows would change nothing.
+    beyond = dataclasses.replace(result, effects=effects, data={**result.data, "in_memory": 30})
+    assert "tell help from hurt" not in dict(decision(beyond).sentences)["To be surer"]
+    assert {row[4] for row in explaining.effects(beyond).table.rows} == {None}
     shown = explaining.effects(dataclasses.replace(result, effects=effects))
     assert "its 98 % interval" in shown.description
     assert [column.label for column in shown.table.columns[2:4]] == [

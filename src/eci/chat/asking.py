@@ -252,9 +252,11 @@ class ChatAsker:
         if useless >= most and not usable:
             usable = self.journal.mean_completion(self.settings.model, name) is not None
         # Who has answered well before is given longer.
-        if useless >= (_PATIENT * most if usable else most):
+        bound = _PATIENT * most if usable else most
+        if useless >= bound:
+            # Not how many: answers that were under way come back in any order.
             raise ChatError(
-                f"Of the last {useless} answers of {self.settings.model} to one prompt none was usable; of "
+                f"Of the last {bound} answers of {self.settings.model} to one prompt none was usable; of "
                 f"the last: {entry.error}.",
                 hint="Try another model, or a larger --max-tokens. The same without --retry-failed goes on "
                 "with the rest.",

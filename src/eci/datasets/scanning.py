@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,9 +57,17 @@ def portions(
     if scan.whole:
         yield Portions.of(held_, seed)
         return
+    scattered, scan.spread = scan.spread.scattered, Spread()
     with TemporaryDirectory(prefix="eci-rows-") as work:
-        pieces, _ = together(rows, scan.spread.scattered, Path(work), PASSING)
-        scan.spread = Spread()
+
+        @cache
+        def brought() -> Callable[[], Iterator[pa.Table]]:
+            return together(rows, scattered, Path(work), PASSING)[0]
+
+        def pieces() -> Iterator[pa.Table]:
+            # Rows are brought together when somebody asks for them: many do with those held.
+            return brought()()
+
         yield Portions(
             held=held_,
             sources=tuple(sorted(scan.sources)),

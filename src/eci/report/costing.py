@@ -31,7 +31,8 @@ def surer(result: ScoreResult) -> str:
         key=lambda entry: rank[entry["source"]],
     )
     gains = [(visible(entry["source"]), entry["gain"], entry["low"], entry["high"]) for entry in open_]
-    if gains:
+    # Of rows beyond memory the gains are of those in memory, and more rows change nothing.
+    if gains and "in_memory" not in result.data:
         found.append(f"tell help from hurt for {_each(queries, gains)}")
     scored = f"{count(queries, 'query')} {'was' if queries == 1 else 'were'} scored."
     if not found:

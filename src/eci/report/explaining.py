@@ -55,7 +55,8 @@ def effects(result: ScoreResult) -> Figure:
         label = visible(entry["source"])
         values.append({"source": label, "verdict": entry["verdict"], "value": gain, "low": low, "high": high})
         dot = result[entry["source"]].values["alignment_dot_gain"]
-        more = needed(queries, gain, low, high) if entry["verdict"] == "undecided" else math.nan
+        undecided = entry["verdict"] == "undecided" and "in_memory" not in result.data
+        more = needed(queries, gain, low, high) if undecided else math.nan
         rows.append(
             (
                 label,

@@ -20,6 +20,9 @@ from eci.report.summarise import MOST, first_of, summarise
 from eci.results import ScoreResult
 from eci.types import Encoder, Progress, silent
 
+# Queries whose texts are in memory while they are written, and in the file.
+MOST_KEPT = 50_000
+
 
 @dataclass(frozen=True)
 class Behind:
@@ -53,7 +56,7 @@ def write(
 ) -> tuple[Path, Path]:
     """Write the page of a result, and beside it every scored query with its documents and similarities.
 
-    Of rows beyond memory these are the queries that were drawn first, see `eci.datasets.scanning`.
+    Of more than `MOST_KEPT` queries these are the ones that were drawn first.
 
     Parameters
     ----------
@@ -79,7 +82,7 @@ def write(
     first, beside = first_of(result), rows_beside(path)
     rows = api.rows_of(behind.rows, behind.reading or ReadOptions())
     progress("reading rows", 0, 0)
-    with portions(rows, first.settings["seed"], progress=progress) as queries:
+    with portions(rows, first.settings["seed"], held=MOST_KEPT, progress=progress) as queries:
         examples = queries.held
     if rows.fingerprint() != first.data.get("files", []):
         raise DataError(
