@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-numpy test-oldest check format bench clean
+.PHONY: install demo test test-full test-numpy test-oldest check format bench clean
 
 install: $(VENV)/.installed  ## everything the other commands need, in .venv
 
@@ -18,6 +18,9 @@ demo: install  ## mine and score negatives for Python's own docstrings
 # A process for each core, which keeps to it: two that share theirs take longer than one after the other.
 test: install test-numpy  ## all tests that need neither a hub nor a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-full:  ## the same, where files that cannot run here (no Chromium) are failures
+	ECI_FULL=1 $(MAKE) test
 
 # The metrics promise to run where nothing but numpy is installed.
 test-numpy:
