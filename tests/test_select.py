@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eci import AuditSettings, select
+from eci import AuditSettings, select, selecting
 from eci.audit.running import audit
-from eci.datasets import from_object, read, write
+from eci.datasets import from_object, read, scanning, write
+from eci.datasets.scanning import portions
 from eci.embedding import Embedded
 from eci.errors import DataError, EciError, OutputError
 from eci.examples import ROWS, Examples
+from eci.first_order import FirstOrder, held_out_gradients
 from eci.greedy import greedy, log_det_picks
 from eci.lexical import Lexicon
 from eci.metrics import alignment, semantic
@@ -446,6 +448,62 @@ def test_order_of_rows_and_files_changes_no_pick(tmp_path, objective):
     if objective != "alignment":
         assert first.gains == second.gains == third.gains
     assert any("brought together" in note for note in third.notes)
+
+
+@pytest.mark.parametrize("objective", ["eci_sem", "margin"])
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_queries_beyond_memory_get_the_picks_of_those_in_memory(tmp_path, monkeypatch, objective, batch):
+    rows = make_rows(30, {"bm25": 7, "dense": 4, "llm": 3})
+    # A question that is asked under another id, whose positive is a negative of the first, and no text.
+    rows[25]["query"] = rows[2]["query"]
+    rows[2]["negatives"][0]["text"] = rows[25]["positives"][0]["text"]
+    rows[3]["negatives"][1]["text"] = " "
+    whole, one = selected(rows, tmp_path / "a.jsonl", k=3, objective=objective)
+    monkeypatch.setattr(scanning, "HELD", 9)
+    monkeypatch.setattr(selecting, "_BATCH", batch)
+    passed, two = selected(rows, tmp_path / "b.jsonl", k=3, objective=objective)
+    assert two == one
+    assert whole.left_out == {"known positives of the same question": 1, "without text": 1}
+    assert passed.data == {**whole.data, "in_memory": 9}
+    same = ("queries", "negatives", "sources", "short", "gains", "merged", "left_out", "notes")
+    assert {name: getattr(passed, name) for name in same} == {name: getattr(whole, name) for name in same}
+
+
+def test_alignment_beyond_memory_is_held_out_on_those_in_memory(tmp_path, monkeypatch):
+    rows = make_rows(60, {"bm25": 7, "dense": 4})
+    monkeypatch.setattr(scanning, "HELD", 40)
+    monkeypatch.setattr(selecting, "_BATCH", 16)
+    encoder = CountingEncoder()
+    result, made = selected(rows, tmp_path / "a.jsonl", k=3, objective="alignment", encoder=encoder)
+    (note,) = (note for note in result.notes if "alignment" in note)
+    assert note == "alignment ranks the documents of 40 of 60 queries, drawn at random, for these"
+    with portions(from_object(rows), 0) as queries:
+        held, examples = queries.held, examples_of(rows)
+    _, _, embedded = vectors_of(held, encoder)
+    gradients = held_out_gradients(held, embedded, 0.05)
+    _, _, embedded = vectors_of(examples, encoder)
+    order = FirstOrder(examples, embedded, gradients, 0.05)
+    for number, query in enumerate(examples.queries):
+        own = np.unique(examples.negatives[number])
+        best = most_similar(examples, embedded.queries, embedded.documents, number)
+        asked, positive = np.full(len(own), number), np.full(len(own), best)
+        near = embedded.documents @ embedded.queries[number]
+        values = order.falls(asked, positive, own, near[best] - near[own])
+        picked = [each["text"] for each in made[examples_id(rows, query)]["negatives"]]
+        assert picked == [examples.documents[place] for place in own[np.argsort(-values)][:3]]
+
+
+def examples_id(rows, query):
+    return next(row["query_id"] for row in rows if row["query"] == query)
+
+
+def test_a_bound_of_the_risk_holds_all_queries(tmp_path, monkeypatch):
+    rows = make_rows(30, {"bm25": 7, "dense": 4})
+    whole, one = selected(rows, tmp_path / "a.jsonl", max_false_negative_risk=0.7)
+    monkeypatch.setattr(scanning, "HELD", 9)
+    passed, two = selected(rows, tmp_path / "b.jsonl", max_false_negative_risk=0.7)
+    assert two == one
+    assert passed.data == whole.data
 
 
 def test_queries_without_id_are_known_by_their_text(tmp_path):

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from eci.errors import DataError, EciError
-from eci.ragged import Ragged
+from eci.ragged import Ragged, rising
 from eci.types import Flags, Floats, Integers
 
 POSITIVE = pa.struct(
@@ -138,7 +138,7 @@ class Examples:
         kept = np.zeros(len(lists), dtype=np.bool_)
         kept[ordered.values[ordered.within < n]] = True
         negatives = self.negatives.keep(kept)
-        used = np.unique(np.concatenate([self.positives.values, negatives.values]))
+        used = rising(np.concatenate([self.positives.values, negatives.values]))
         return replace(
             self,
             documents=tuple(self.documents[number] for number in used.tolist()),

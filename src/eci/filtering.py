@@ -25,7 +25,7 @@ from eci.examples import NEGATIVE, POSITIVE, ROWS, shorten
 from eci.miners.copies import near_copies
 from eci.miners.filters import Candidates, Filters, Selector, curated
 from eci.miners.reranked import checked
-from eci.ragged import Ragged
+from eci.ragged import Ragged, rising
 from eci.results import count
 from eci.task import EMPTY, Reranker, numbers_of, text_digests
 from eci.types import Flags, Floats, Progress, silent
@@ -322,7 +322,7 @@ class _Pass:
     ) -> None:
         for code, name in enumerate(names):
             mine = source == code
-            before, after = np.unique(rows[mine]), np.bincount(rows[mine & keep], minlength=1 + rows.max())
+            before, after = rising(rows[mine]), np.bincount(rows[mine & keep], minlength=1 + rows.max())
             told = self.sources.setdefault(name, Counter(before=0, after=0, queries=0, empty=0, short=0))
             told["before"] += int(mine.sum())
             told["after"] += int((mine & keep).sum())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eci.batches import groups_of
 from eci.directions import MOST_HELD_OUT, drawn_order
 from eci.embedding import Embedded
 from eci.errors import EciError
@@ -23,42 +24,43 @@ _TILE = 4096
 
 
 class FirstOrder:
-    """Held-out gradients of examples, and what they say of negatives.
-
-    Beside the vectors it holds GROUPS numbers a document.
+    """What held-out gradients say of the negatives of examples.
 
     Parameters
     ----------
     examples : Examples
     embedded : Embedded
-        Vectors of all of them; its documents are what the held-out loss ranks.
+        Vectors of all of them.
+    gradients : ndarray of shape (GROUPS, d, d)
+        See `held_out_gradients`; of these examples, or of others.
     temperature : float
         τ.
-
-    Raises
-    ------
-    EciError
-        All queries are of one group: there is none to hold out.
     """
 
-    def __init__(self, examples: Examples, embedded: Embedded, temperature: float) -> None:
+    def __init__(
+        self, examples: Examples, embedded: Embedded, gradients: Vectors, temperature: float
+    ) -> None:
         self._embedded, self._temperature = embedded, temperature
-        self._groups = np.array([int.from_bytes(key[:8], "big") % GROUPS for key in examples.keys])
+        self._groups = groups_of(examples)
         # In orders that do not depend on how the texts were read, as products of matrices round by place.
         queries, pool = drawn_order(examples.keys, 0), embedded.by_text()
-        gradients = self._held_out(examples, queries[:MOST_HELD_OUT], pool)
         self._query_along = np.zeros_like(embedded.queries)
         self._of_query = np.zeros(len(embedded.queries), dtype=np.float32)
         self._of_document = np.zeros((GROUPS, len(embedded.documents)), dtype=np.float32)
         for group, gradient in enumerate(gradients):
             own = queries[self._groups[queries] == group]
-            if len(own):
-                along = embedded.queries[own] @ gradient
-                self._query_along[own] = along
-                self._of_query[own] = np.einsum("ij,ij->i", along, embedded.queries[own])
-                for tile in np.split(pool, range(_TILE, len(pool), _TILE)):
-                    shown = embedded.documents[tile]
-                    self._of_document[group, tile] = np.einsum("ij,ij->i", shown @ gradient, shown)
+            if not len(own):
+                continue
+            along = embedded.queries[own] @ gradient
+            self._query_along[own] = along
+            self._of_query[own] = np.einsum("ij,ij->i", along, embedded.queries[own])
+            asked = np.zeros(len(embedded.documents), dtype=np.bool_)
+            for side in (examples.positives, examples.negatives):
+                asked[side.take(own).values] = True
+            documents = pool[asked[pool]]
+            for tile in np.split(documents, range(_TILE, len(documents), _TILE)):
+                shown = embedded.documents[tile]
+                self._of_document[group, tile] = np.einsum("ij,ij->i", shown @ gradient, shown)
 
     def falls(self, queries: Integers, positives: Integers, negatives: Integers, margins: Floats) -> Floats:
         """Fall of the held-out loss per unit of learning rate, of shape (n,); below 0 where it rises.
@@ -86,23 +88,39 @@ class FirstOrder:
             found[start : start + _TILE] = 2 * across - cosine * curved
         return found
 
-    def _held_out(self, examples: Examples, queries: Integers, pool: Integers) -> Vectors:
-        """Mean gradient over the queries of all other groups, of shape (GROUPS, d, d)."""
-        positives = examples.positives.take(queries)
-        place = np.empty(len(self._embedded.documents), dtype=np.int64)
-        place[pool] = np.arange(len(pool))
-        held = alignment.held_out(
-            self._groups[queries],
-            self._embedded.queries[queries],
-            positives.with_values(place[positives.values]),
-            self._embedded.documents[pool],
-            self._temperature,
+
+def held_out_gradients(examples: Examples, embedded: Embedded, temperature: float) -> Vectors:
+    """Mean gradient of the held-out loss over the queries of all other groups, of shape (GROUPS, d, d).
+
+    Parameters
+    ----------
+    examples : Examples
+    embedded : Embedded
+        Vectors of all of them; its documents are what the held-out loss ranks.
+    temperature : float
+        τ.
+
+    Raises
+    ------
+    EciError
+        All queries are of one group: there is none to hold out.
+    """
+    queries, pool = drawn_order(examples.keys, 0)[:MOST_HELD_OUT], embedded.by_text()
+    positives = examples.positives.take(queries)
+    place = np.empty(len(embedded.documents), dtype=np.int64)
+    place[pool] = np.arange(len(pool))
+    held = alignment.held_out(
+        groups_of(examples)[queries],
+        embedded.queries[queries],
+        positives.with_values(place[positives.values]),
+        embedded.documents[pool],
+        temperature,
+    )
+    others = held.queries.sum() - held.queries
+    if (others == 0).any():
+        raise EciError(
+            f"alignment holds the queries of each of {GROUPS} groups against those of the others, and "
+            "here all queries are of one. Give more of them, or take another objective."
         )
-        others = held.queries.sum() - held.queries
-        if (others == 0).any():
-            raise EciError(
-                f"alignment holds the queries of each of {GROUPS} groups against those of the others, and "
-                "here all queries are of one. Give more of them, or take another objective."
-            )
-        mean = (held.matrices.sum(axis=0) - held.matrices) / others[:, None, None]
-        return np.asarray(mean, dtype=np.float32)
+    mean = (held.matrices.sum(axis=0) - held.matrices) / others[:, None, None]
+    return np.asarray(mean, dtype=np.float32)

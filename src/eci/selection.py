@@ -19,13 +19,14 @@ from eci import metrics
 from eci.embedding import Embedded
 from eci.errors import EciError
 from eci.examples import Examples
-from eci.first_order import FirstOrder
+from eci.first_order import FirstOrder, held_out_gradients
 from eci.greedy import log_det_picks
-from eci.lexical import Lexicon
+from eci.lexical import Lexicon, by_words
 from eci.metrics import semantic
+from eci.portions import Portions, Reader
 from eci.ragged import Ragged
 from eci.similarity import own_documents
-from eci.types import Encoder, Flags, Floats, Integers
+from eci.types import Encoder, Flags, Floats, Integers, Progress, Vectors, silent
 
 Objective: TypeAlias = Literal["eci_sem", "alignment", "margin"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
@@ -93,6 +94,37 @@ class Picks:
     gains: Floats
 
 
+class Common:
+    """What selectors have in common where each has some of the queries alone.
+
+    Parameters
+    ----------
+    queries : Portions
+    encoder : Encoder
+    settings : SelectSettings
+    progress : Progress
+
+    Attributes
+    ----------
+    reader : Reader, optional
+        Knows in how many of all documents each word occurs; for ``eci_sem``.
+    gradients : ndarray of shape (GROUPS, d, d), optional
+        Of the queries in memory; for ``alignment``.
+    """
+
+    def __init__(
+        self, queries: Portions, encoder: Encoder, settings: SelectSettings, progress: Progress = silent
+    ) -> None:
+        self.reader: Reader | None = None
+        self.gradients: Vectors | None = None
+        if settings.objective == "eci_sem":
+            self.reader = Reader(queries.vocabulary(by_words, progress=progress)[0])
+        if settings.objective == "alignment":
+            embedded = Embedded(queries.held, encoder)
+            embedded.prepare(np.arange(len(queries.held.queries)))
+            self.gradients = held_out_gradients(queries.held, embedded, settings.temperature)
+
+
 class Selector:
     """Chooses negatives of examples, whose texts it embeds once when it is made.
 
@@ -103,6 +135,8 @@ class Selector:
     encoder : Encoder
         Frozen; best the one about to be fine-tuned.
     settings : SelectSettings
+    common : Common, optional
+        Where the examples are some of the queries; else they are all.
 
     Attributes
     ----------
@@ -114,17 +148,28 @@ class Selector:
         ``alignment`` is asked for, and there are too few queries to hold any out.
     """
 
-    def __init__(self, examples: Examples, encoder: Encoder, settings: SelectSettings) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        encoder: Encoder,
+        settings: SelectSettings,
+        common: Common | None = None,
+    ) -> None:
         self._examples, self.settings = examples, settings
         self.embedded = Embedded(examples, encoder)
         self.embedded.prepare(np.arange(len(examples.queries)))
         digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in examples.documents]
         self._digests = np.array([int.from_bytes(each, "big") for each in digests], dtype=np.uint64)
         if settings.objective == "eci_sem":
-            self._lexicon = Lexicon.of(examples.documents)
+            reader = common.reader if common is not None else None
+            documents = examples.documents
+            self._lexicon = reader.lexicon(documents) if reader is not None else Lexicon.of(documents)
             self._query_words = self._lexicon.vocabulary.read(examples.queries)
         if settings.objective == "alignment":
-            self._first_order = FirstOrder(examples, self.embedded, settings.temperature)
+            gradients = common.gradients if common is not None else None
+            if gradients is None:
+                gradients = held_out_gradients(examples, self.embedded, settings.temperature)
+            self._first_order = FirstOrder(examples, self.embedded, gradients, settings.temperature)
 
     def choose(self, queries: Integers, candidates: Ragged, barred: Flags) -> Picks:
         """The best k candidates of each query.

@@ -11,11 +11,11 @@ import pyarrow as pa
 from eci.audit.chances import chances
 from eci.audit.collecting import edited
 from eci.audit.features import features
-from eci.audit.material import Candidates, Material, Pairs
+from eci.audit.material import Candidates, Material
 from eci.datasets.columns import Documents
 from eci.embedding import Embedded
 from eci.examples import Examples
-from eci.ragged import Ragged
+from eci.ragged import Ragged, rising
 from eci.task import EMPTY, text_digests
 from eci.types import Flags, Integers
 
@@ -26,12 +26,10 @@ class Edited:
     def __init__(self) -> None:
         self._texts: set[str] = set()
 
-    def watched(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same batches."""
-        for batch in batches:
-            negatives = Documents.of(batch.column("negatives"))
-            self._texts.update(negatives.shown.filter(pa.array(edited(negatives))).unique().to_pylist())
-            yield batch
+    def note(self, batch: pa.RecordBatch) -> None:
+        """Learn those of canonical rows."""
+        negatives = Documents.of(batch.column("negatives"))
+        self._texts.update(negatives.shown.filter(pa.array(edited(negatives))).unique().to_pylist())
 
     def among(self, documents: Iterable[str]) -> Flags:
         """Which of D documents are such texts, of shape (D,)."""
@@ -58,48 +56,6 @@ class Same:
         """Of all texts of examples."""
         texts = (pa.array(each, pa.string()) for each in (examples.queries, examples.documents))
         return cls(*(text_digests(None, each) for each in texts))
-
-
-class Barred:
-    """What cannot be a negative of a query, whatever its list says.
-
-    That is a positive of a row that asks the same under another id, a document without text, and the query
-    itself; texts are the same as in an audit.
-
-    Parameters
-    ----------
-    examples : Examples
-    same : Same
-    """
-
-    REASONS = ("known positives of the same question", "without text", "the text of their query")
-
-    def __init__(self, examples: Examples, same: Same) -> None:
-        self._asked, self._asker = np.unique(same.queries, return_inverse=True)
-        self._digests, self._text = np.unique(same.documents, return_inverse=True)
-        positives = examples.positives.with_values(self._text[examples.positives.values])
-        self._known = Pairs.of(self._asker, positives, len(self._digests))
-
-    def reasons(self, queries: Integers, candidates: Ragged, texts: Integers) -> Integers:
-        """Why each of n candidates is none, of shape (n,): a place in `REASONS`, -1 for those that are.
-
-        Parameters
-        ----------
-        queries : ndarray of shape (B,)
-            Indices into the queries of the examples.
-        candidates : Ragged of B rows
-            Indices into their documents.
-        texts : ndarray of shape (n,)
-            Digests of the candidates without their titles.
-        """
-        asker = self._asker[queries][candidates.rows]
-        text = self._text[candidates.values]
-        shown, asked = self._digests[text], self._asked[asker]
-        found = np.full(len(text), -1)
-        found[((shown == asked) | (texts == asked)) & (shown != EMPTY)] = 2
-        found[shown == EMPTY] = 1
-        found[self._known.hold(asker, text) & (shown != EMPTY)] = 0
-        return found
 
 
 class FalseNegativeRisk:
@@ -130,7 +86,7 @@ class FalseNegativeRisk:
         self, examples: Examples, same: Same, embedded: Embedded, edited: Flags, bound: float
     ) -> None:
         size = self._size = len(examples.documents)
-        self._codes = np.unique(examples.negatives.rows * size + examples.negatives.values)
+        self._codes = rising(examples.negatives.rows * size + examples.negatives.values)
         lengths = np.bincount(self._codes // size, minlength=len(examples.queries))
         negatives = Ragged.from_lengths(self._codes % size, lengths)
         material = Material(

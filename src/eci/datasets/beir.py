@@ -22,6 +22,7 @@ from eci.datasets.judged import Judged, Teller
 from eci.datasets.trec import read_qrels, read_run
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.ragged import rising
 from eci.task import Corpus
 from eci.types import Integers
 
@@ -118,7 +119,7 @@ def rows(
     if not any(labels):
         _refuse_shared(runs, files.runs)
     named = [column for table in (qrels, *runs) for column in (table["document"],)]
-    wanted = np.unique(np.concatenate([hashes(column) for column in named]))
+    wanted = rising(np.concatenate([hashes(column) for column in named]))
     corpus, queries = Collection.load([files.corpus], wanted), Collection.load([files.queries])
     tell = Teller(files.name, notes)
     if files.chosen:

@@ -16,6 +16,7 @@ from eci.datasets.columns import Documents, dumped, repeated, to_python, togethe
 from eci.datasets.fields import TEXT, TEXTS, listed
 from eci.datasets.outgoing import NEGATIVES_PER_ROW, Outgoing
 from eci.examples import NEGATIVE, POSITIVE
+from eci.ragged import rising
 from eci.types import Integers
 
 Exporter: TypeAlias = Callable[[Outgoing], Mapping[str, pa.Array]]
@@ -225,7 +226,7 @@ def _repeats(out: Outgoing, side: Documents, name: str) -> None:
     if len(side) < 2:
         return
     codes = side.shown.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    pairs = np.unique(side.rows.astype(np.int64) * (int(codes.max(initial=0)) + 1) + codes)
+    pairs = rising(side.rows.astype(np.int64) * (int(codes.max(initial=0)) + 1) + codes)
     out.lose(f"repeated {name}", len(side) - len(pairs))
 
 

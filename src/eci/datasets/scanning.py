@@ -16,6 +16,8 @@ from eci.datasets.grouping import Spread, together
 from eci.directions import draws
 from eci.examples import Examples
 from eci.portions import PASSING, Portions, row_keys
+from eci.ragged import rising
+from eci.spilled import Column, distinct
 from eci.types import Progress, silent
 
 # With 20 negatives of 1,000 characters each, their texts and vectors of 384 dimensions take about 1 GB.
@@ -91,7 +93,7 @@ class _Scan:
         self.whole = True
         # Draws of the queries in `kept`, and of all.
         self._drawn: list[NDArray[np.uint64]] = []
-        self._all: list[NDArray[np.uint64]] = []
+        self._all = Column(np.uint64)
         self._last = np.uint64(2**64 - 1)
         self._size = 0
 
@@ -103,7 +105,7 @@ class _Scan:
         self.negatives += len(entries)
         self.sources.update(entries.field("source").unique().to_pylist())
         drawn = draws(row_keys(batch), self._seed)
-        self._all.append(np.unique(drawn))
+        self._all.add(rising(drawn))
         inside = drawn <= self._last
         self.kept.append(batch if inside.all() else batch.filter(pa.array(inside)))
         self._drawn.append(drawn[inside])
@@ -127,4 +129,4 @@ class _Scan:
 
     def draws(self) -> NDArray[np.uint64]:
         """Those of all queries, rising."""
-        return np.unique(np.concatenate(self._all))
+        return distinct(self._all.table())

@@ -24,6 +24,7 @@ from eci.datasets.side_files import Judgements, Texts
 from eci.datasets.trainable import cut, told, unscored
 from eci.errors import OutputError
 from eci.examples import ROWS
+from eci.ragged import rising
 from eci.types import Progress, silent
 
 _BEIR_HOLDS = frozenset({"query_id", "source", "id", "title", "rank", "score", "scorer"})
@@ -89,7 +90,7 @@ class _Tally:
         coded = pc.fill_null(out.negatives.fields["source"], "").dictionary_encode()
         labels = coded.dictionary.to_pylist()
         codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        owned = np.unique(out.negatives.rows * len(labels) + codes) % max(1, len(labels))
+        owned = rising(out.negatives.rows * len(labels) + codes) % max(1, len(labels))
         for counts, found in ((self.negatives_of, codes), (self.queries_of, owned)):
             sizes = np.bincount(found, minlength=len(labels)).tolist()
             counts.update(dict(zip(labels, sizes, strict=True)))

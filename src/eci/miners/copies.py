@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eci.lexical import words
-from eci.ragged import Ragged
+from eci.ragged import Ragged, rising
 from eci.task import RetrievalTask
 from eci.types import Flags, Floats, Integers
 
@@ -115,10 +115,11 @@ def _grams(texts: Sequence[str]) -> Ragged:
     first = np.flatnonzero(rows.within <= np.repeat(rows.lengths, rows.lengths) - _SHINGLE)
     number = rows.values[first]
     for step in range(1, _SHINGLE):
+        number = number * (len(known) + 1) + rows.values[first + step]
         # Numbered anew at every step, so that no product grows beyond 63 bits.
-        number = np.unique(number * (len(known) + 1) + rows.values[first + step], return_inverse=True)[1]
+        number = np.searchsorted(rising(number), number)
     width = int(number.max()) + 1
-    row, number = np.divmod(np.unique(rows.rows[first] * width + number), width)
+    row, number = np.divmod(rising(rows.rows[first] * width + number), width)
     rank = np.empty(width, dtype=np.int64)
     rank[np.argsort(np.bincount(number), kind="stable")] = np.arange(width)
     number = np.sort(row * width + rank[number]) % width

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from eci.errors import EncoderError
 from eci.examples import joined, shorten
+from eci.seen import Seen
+from eci.spilled import TILE
 from eci.types import Integers, Role, Vectors
 
 _FILES: dict[Role, str] = {"query": "queries", "document": "corpus"}
@@ -87,8 +89,8 @@ class Table:
     path : Path
     matrix : ndarray of shape (n, d)
     precision : str
-    keys, rows : ndarray of shape (n,)
-        Hashes of the texts, rising, and the row of each.
+    rows : Seen
+        The row of each text, by its hash.
     digest : str
         Of the file of the matrix.
     """
@@ -96,8 +98,7 @@ class Table:
     path: Path
     matrix: NDArray[Any]
     precision: str
-    keys: Integers
-    rows: Integers
+    rows: Seen
     digest: str
 
     @classmethod
@@ -112,14 +113,13 @@ class Table:
             )
         path = found[0]
         matrix, precision = _opened(path)
-        keys = _keys(folder / f"{_FILES[role]}.parquet")
-        if len(keys) != len(matrix):
+        texts, rows = _rows(folder / f"{_FILES[role]}.parquet")
+        if texts != len(matrix):
             raise EncoderError(
-                f"{path}: has {len(matrix):,} vectors for the {len(keys):,} texts of {_FILES[role]}.parquet. "
+                f"{path}: has {len(matrix):,} vectors for the {texts:,} texts of {_FILES[role]}.parquet. "
                 "Give each text one, in the same order."
             )
-        order = np.argsort(keys, kind="stable")
-        return cls(path, matrix, precision, keys[order], order, _digest(path))
+        return cls(path, matrix, precision, rows, _digest(path))
 
     def of(self, texts: Sequence[str]) -> Vectors:
         """Vectors of n texts, of shape (n, d), float32.
@@ -130,15 +130,15 @@ class Table:
             A text has none; the message names it.
         """
         asked = np.fromiter(map(hash, texts), np.int64, len(texts))
-        place = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
-        lost = np.flatnonzero(self.keys[place] != asked) if len(self.keys) else np.arange(len(asked))
+        known, rows = self.rows.find(asked)
+        lost = np.flatnonzero(~known)
         if len(lost):
             raise EncoderError(
                 f"{self.path}: has no vector for {len(lost):,} of {len(asked):,} texts, first for "
                 f"{shorten(texts[lost[0]])!r}. Texts are looked up as they are, title and text joined by a "
                 "space: compute those that are missing, too."
             )
-        chosen = self.matrix[self.rows[place]]
+        chosen = self.matrix[rows]
         if self.precision == "bfloat16":
             return (chosen.astype(np.uint32) << 16).view(np.float32)
         return chosen.astype(np.float32, copy=False)
@@ -188,9 +188,9 @@ def _tensor(path: Path) -> tuple[NDArray[Any], str]:
     return matrix, {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[told["dtype"]]
 
 
-def _keys(path: Path) -> Integers:
-    """Hashes of the texts of a Parquet file, of shape (n,)."""
-    found = []
+def _rows(path: Path) -> tuple[int, Seen]:
+    """How many texts a Parquet file has, and the row of each; the first, of a text that is there twice."""
+    rows, waiting, number = Seen(), list[Integers](), 0
     try:
         with pq.ParquetFile(path) as file:
             columns = [name for name in ("title", "text") if name in file.schema_arrow.names]
@@ -201,9 +201,19 @@ def _keys(path: Path) -> Integers:
                 if "title" in columns:
                     title = batch.column("title").cast(pa.string())
                     text = joined(pc.if_else(pc.equal(title, ""), None, title), text)
-                found.append(np.fromiter(map(hash, text.to_pylist()), np.int64, len(text)))
+                waiting.append(np.fromiter(map(hash, text.to_pylist()), np.int64, len(text)))
+                if sum(map(len, waiting)) >= TILE:
+                    number, waiting = _number(rows, waiting, number), []
     except FileNotFoundError as error:
         raise EncoderError(f"{path}: is missing. It tells which text each vector is of.") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise EncoderError(f"{path}: is no Parquet file that can be read ({error}).") from error
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+    return _number(rows, waiting, number), rows
+
+
+def _number(rows: Seen, keys: list[Integers], start: int) -> int:
+    """Number hashes of texts from `start` on; gives the next number."""
+    end = start + sum(map(len, keys))
+    if end > start:
+        rows.add(np.concatenate(keys), np.arange(start, end))
+    return end
