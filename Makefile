@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-full test-numpy test-oldest check format bench clean
+.PHONY: install demo test test-full test-numpy test-oldest check format bench bench-all clean
 
 install: $(VENV)/.installed  ## everything the other commands need, in .venv
 
@@ -51,7 +51,10 @@ format: install
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
 
-bench: demo  ## long: every benchmark, results under benchmarks/results
+bench: install  ## against peers in the same run: benchmarks/results/bench.md; goes on where it stopped
+	$(BIN)/python benchmarks/bench.py
+
+bench-all: bench demo  ## hours: those without a peer too, results under benchmarks/results
 	$(BIN)/python benchmarks/intervals.py demo/*.parquet
 	$(BIN)/python benchmarks/effects.py demo
 	$(BIN)/python benchmarks/convert.py

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -24,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
-RESULT = Path(__file__).parent / "results" / "mine.json"
+from running import RESULTS, keep, machine, surroundings
+
+RESULT = RESULTS / "mine.json"
 DIMENSION = 384
 K = 5
 MARGIN = 0.05
@@ -33,17 +33,22 @@ SIZES = ((5_000, 4_000), (50_000, 4_000), (500_000, 4_000), (50_000, 1_000), (50
 DENSE = ("theirs", "theirs-faiss", "ours", "ours-copies")
 LEXICAL = ("bm25s", "ours-bm25")
 WORDS = 40
+VOCABULARY = 50_000
 
 
 def texts(size: int, what: str) -> list[str]:
     """Texts of about 250 characters, of which no two are near copies of each other."""
-    rng = np.random.default_rng(size)
-    vocabulary = np.array([f"w{number:x}" for number in range(50_000)])
-    # Zipf's law, as words have it.
-    shares = np.cumsum(1 / np.arange(1, len(vocabulary) + 1))
     length = WORDS if what == "document" else WORDS // 4
+    found = words_of(np.random.default_rng(size), size, length)
+    return [f"{what} {number} {text}" for number, text in enumerate(found)]
+
+
+def words_of(rng: np.random.Generator, size: int, length: int) -> list[str]:
+    """So many texts of so many words, which are as frequent as Zipf's law has them."""
+    vocabulary = np.array([f"w{number:x}" for number in range(VOCABULARY)])
+    shares = np.cumsum(1 / np.arange(1, len(vocabulary) + 1))
     drawn = np.searchsorted(shares / shares[-1], rng.random((size, length)))
-    return [f"{what} {number} " + " ".join(vocabulary[row]) for number, row in enumerate(drawn)]
+    return [" ".join(vocabulary[row]) for row in drawn]
 
 
 def vectors(size: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -273,28 +278,34 @@ def main() -> None:
     parser.add_argument("--child", choices=RUNS)
     parser.add_argument("--size", type=int)
     parser.add_argument("--queries", type=int)
+    parser.add_argument("--sizes", nargs="+", metavar="DOCUMENTSxQUERIES", help="for example 5000x1000")
+    parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(RUNS[options.child](options.size, options.queries)))
         return
-    state = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": {}}
+    state = json.loads(options.result.read_text()) if options.result.exists() else {"runs": {}}
+    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes or ()] or SIZES
     for pair in range(options.pairs):
-        for size, count in SIZES:
+        for size, count in sizes:
             if options.size and size != options.size:
                 continue
             for sides in (DENSE, LEXICAL):
-                one_pair(state, size, count, sides, pair)
+                one_pair(state, (size, count), sides, pair, options.result)
 
 
-def one_pair(state: dict[str, Any], size: int, count: int, sides: tuple[str, ...], pair: int) -> None:
+def one_pair(
+    state: dict[str, Any], sizes: tuple[int, int], sides: tuple[str, ...], pair: int, result: Path
+) -> None:
     """Run each side once, unless it has been, and keep the result."""
+    size, count = sizes
     runs = state["runs"].setdefault(f"{size} documents, {count} queries", {})
     samples = {}
     for side in sides:
         own = runs.setdefault(side, [])
         if len(own) > pair:
             continue
-        run = child(side, size, count)
+        run = {**surroundings(), **child(side, size, count)}
         samples[side] = run.pop("sample")
         own.append(run)
         print(f"{size:,} × {count:,} {side}: {run['seconds']:.2f} s, {run['peak_mib']:,} MiB", flush=True)
@@ -302,9 +313,9 @@ def one_pair(state: dict[str, Any], size: int, count: int, sides: tuple[str, ...
         same = all(sample == samples["theirs"] for sample in samples.values())
         state.setdefault("same_negatives", {})[f"{size} documents, {count} queries"] = same
     state["medians"] = {name: summary(own) for name, own in state["runs"].items()}
-    state["command"] = "python benchmarks/mine.py"
-    state["machine"] = {"cpus": os.cpu_count(), "python": platform.python_version()}
-    RESULT.write_text(json.dumps(state, indent=1) + "\n")
+    state["command"] = " ".join(["python", *sys.argv])
+    state["machine"] = machine()
+    keep(result, state)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent
-RESULT = HERE / "results" / "score.json"
+from running import RESULTS, eci_command, keep, machine, medians, timed
 
 
 def build_rows(collection: Path, out: Path, limit: int | None) -> dict[str, int]:
@@ -71,35 +66,14 @@ def users_script(rows_file: Path) -> dict[str, float]:
     return {"eci": float(np.log1p(n / len(rows)) * 2 * s * d / (s + d)), "encoded": len(rows) + p + n}
 
 
-def timed(command: list[str], cache: Path) -> tuple[dict[str, float], dict]:
-    """Wall and processor seconds and peak MiB of a whole process, and the JSON that it prints."""
-    before = time.perf_counter()
-    done = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "ECI_CACHE": str(cache)},
-    )
-    output = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        raise SystemExit(f"{command} failed with status {status}")
-    cost = {
-        "wall_s": time.perf_counter() - before,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,
-    }
-    return cost, json.loads(output)
-
-
 def one_pair(rows: Path, folder: Path) -> dict[str, float]:
-    cache = folder / f"cache-{time.time_ns()}"
+    cache, costs, said = tempfile.mkdtemp(dir=folder), {}, {}
     script = [sys.executable, __file__, "--script", str(rows)]
-    ours = [str(Path(sys.executable).parent / "eci"), "score", str(rows), "--json"]
-    costs = {}
-    costs["script"], theirs = timed(script, cache)
-    costs["cold"], result = timed(ours, cache)
-    costs["warm"], again = timed(ours, cache)
+    ours = eci_command("score", rows, "--json")
+    for run, command in (("script", script), ("cold", ours), ("warm", ours)):
+        costs[run], told = timed(command, ECI_CACHE=cache)
+        said[run] = json.loads(told)
+    theirs, result, again = said.values()
     eci = result["sources"][0]["values"]["eci"]["value"]
     if eci != again["sources"][0]["values"]["eci"]["value"]:
         raise SystemExit("warm and cold disagree")
@@ -123,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5, help="stop once this many pairs are finished")
     parser.add_argument("--queries", type=int, help="only the first so many train queries (a trial)")
+    parser.add_argument("--result", type=Path, help="where finished pairs are kept")
     parser.add_argument("--script", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.script:
@@ -131,7 +106,8 @@ def main() -> None:
     collection = Path(os.environ.get("ECI_DATA", "")) / "scifact"
     if not (collection / "corpus.jsonl").is_file():
         raise SystemExit("Set ECI_DATA to a folder that holds the BEIR collection scifact.")
-    result_file = RESULT if options.queries is None else RESULT.with_name(f"score-{options.queries}.json")
+    name = "score.json" if options.queries is None else f"score-{options.queries}.json"
+    result_file = options.result or RESULTS / name
     saved = json.loads(result_file.read_text()) if result_file.exists() else {"pairs": []}
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
@@ -139,29 +115,16 @@ def main() -> None:
         while len(saved["pairs"]) < options.pairs:
             saved["pairs"].append(one_pair(rows, Path(folder)))
             saved = {
-                "command": " ".join(["python benchmarks/score.py", *sys.argv[1:]]),
+                "command": " ".join(["python", *sys.argv]),
                 **describe(counts, saved["pairs"]),
             }
-            result_file.write_text(json.dumps(saved, indent=2) + "\n")
+            keep(result_file, saved)
             print(json.dumps(saved["pairs"][-1]), flush=True)
     print(json.dumps(saved["median"], indent=2))
 
 
 def describe(counts: dict[str, int], pairs: list[dict]) -> dict:
-    numeric = [name for name, value in pairs[0].items() if isinstance(value, float)]
-    return {
-        "rows": counts,
-        "machine": {"processor": cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "median": {name: statistics.median(pair[name] for pair in pairs) for name in numeric},
-        "pairs": pairs,
-    }
-
-
-def cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
+    return {"rows": counts, "machine": machine(), "median": medians(pairs), "pairs": pairs}
 
 
 if __name__ == "__main__":

@@ -96,6 +96,12 @@ def test_identical_ignores_case_and_white_space_and_other_queries():
     assert examples.identical().tolist() == [True, False, False]
 
 
+def test_identical_needs_more_than_the_last_word():
+    negatives = ["red FOX\n", " ", "blue fox", "Fox", "\tRED\u2003fox"]
+    examples = examples_of([row("1", "a", ["red fox", ""], [("x", text) for text in negatives])])
+    assert examples.identical().tolist() == [True, True, False, False, True]
+
+
 @pytest.mark.parametrize("label", ["", "  ", "e\x1b[31mvil", "two\nlines"])
 def test_labels_that_would_garble_a_terminal_are_refused(label):
     with pytest.raises(DataError, match="is empty or holds control characters. Name it with --source"):

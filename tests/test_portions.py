@@ -13,7 +13,7 @@ from eci import metrics
 from eci.datasets import ReadOptions, from_object, scanning
 from eci.datasets.scanning import portions
 from eci.directions import drawn_order
-from eci.lexical import WordCounter
+from eci.lexical import WordCounter, words
 from eci.models.cache import clear
 from eci.models.hashing import HashingEncoder
 from eci.portions import Reader
@@ -147,6 +147,20 @@ def test_words_are_counted_over_everything(rows, tokenizer):
         whole = scored(rows, settings, encoder=SplittingEncoder(), corpora=given)
         passed = scored(rows, settings, held=9, encoder=SplittingEncoder(), corpora=given)
         assert sums(passed) == sums(whole)
+
+
+def test_documents_are_read_once(rows, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "eci.rounds._TOKENIZERS", {"words": lambda texts: (read.append(t) or words(t) for t in texts)}
+    )
+    passed = scored(rows, held=9)
+    documents = {n["text"] for row in rows for side in ("positives", "negatives") for n in row[side]}
+    assert sorted(text for text in read if text in documents) == sorted(documents)
+    read.clear()
+    monkeypatch.setattr("eci.portions._KEPT", 5)
+    assert sums(scored(rows, held=9)) == sums(passed)
+    assert len(read) > len(documents) + len(rows)
 
 
 def test_a_reader_gives_the_same_words_when_documents_come_again(monkeypatch):

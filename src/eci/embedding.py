@@ -85,6 +85,8 @@ class Embedded:
             chosen = new[start : start + _AT_ONCE]
             vectors = encode(self._encoder, [texts[number] for number in chosen.tolist()], role)
             if table.size == 0:
+                if len(chosen) == len(texts) and np.array_equal(chosen, np.arange(len(texts))):
+                    return vectors
                 table = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
             table[chosen] = vectors
         return table

@@ -7,7 +7,7 @@ takes it. Negatives are a list of records with a source field, not one column pe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -178,14 +178,36 @@ class Examples:
 
     def identical(self) -> Flags:
         """Which negatives equal a positive of their query but for case and white space, of shape (n,)."""
+        # Nearly all differ in their last word, which is found sooner than the whole text is made plain.
+        every = np.arange(len(self.documents))
+        near = self._same(every, _last_word)
+        own = np.zeros(len(self.queries), dtype=np.bool_)
+        own[self.negatives.rows[near]] = True
+        close = [self.negatives.values[near], self.positives.values[own[self.positives.rows]]]
+        return near & self._same(rising(np.concatenate(close)), _plain)
+
+    def _same(self, documents: Integers, plain: Callable[[str], str]) -> Flags:
+        """Which negatives are the same as a positive of their query in some respect, of shape (n,).
+
+        Only those among the given `documents` can be.
+        """
         numbers: dict[str, int] = {}
-        text = np.array(
-            [numbers.setdefault(" ".join(text.lower().split()), len(numbers)) for text in self.documents],
-            dtype=np.int64,
-        )
-        width = len(numbers)
-        known = self.positives.rows * width + text[self.positives.values]
-        return np.isin(self.negatives.rows * width + text[self.negatives.values], known)
+        number = np.full(len(self.documents), -1, dtype=np.int64)
+        number[documents] = [
+            numbers.setdefault(plain(self.documents[place]), len(numbers)) for place in documents.tolist()
+        ]
+        width = len(numbers) + 1
+        known = self.positives.rows * width + number[self.positives.values]
+        same = np.isin(self.negatives.rows * width + number[self.negatives.values], known)
+        return np.asarray(same & (number[self.negatives.values] >= 0))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _last_word(text: str) -> str:
+    return "".join(text.rsplit(None, 1)[-1:]).lower()
 
 
 def refuse_limit(n: int, by: str) -> None:

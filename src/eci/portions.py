@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from eci.directions import draws
 from eci.examples import Examples, document_texts, query_key
-from eci.lexical import Lexicon, Tokenizer, Vocabulary, WordCounter
+from eci.lexical import Lexicon, Tokenizer, Vocabulary, WordCounter, in_order
 from eci.ragged import Ragged
 from eci.seen import Seen
-from eci.types import Progress, silent
+from eci.types import Integers, Progress, silent
 
 # Queries that pass by at a time.
 PASSING = 2048
@@ -77,23 +77,68 @@ class Portions:
         if sum(map(len, waiting)):
             yield Examples.from_batches(waiting)
 
-    def vocabulary(
+    def reader(
         self, tokenizer: Tokenizer, corpus: Sequence[str] | None = None, progress: Progress = silent
-    ) -> tuple[Vocabulary, int]:
-        """The words of all documents, how many of them or of `corpus` hold each; and how many documents."""
-        counter, seen, documents, done = WordCounter(tokenizer), Seen(), 0, 0
+    ) -> tuple[Reader, int]:
+        """Read all documents: what reads them from now on, and how many there are.
+
+        In how many of them, or of `corpus`, each word occurs is counted.
+        """
+        counter, seen, kept, documents, done = WordCounter(tokenizer), Seen(), _Kept(), 0, 0
         for piece in self.pieces() if self.pieces is not None else ():
             for batch in piece.to_batches():
                 sides = [batch.column(name).flatten() for name in ("positives", "negatives")]
                 texts = [document_texts(side).unique().to_pylist() for side in sides]
-                new = _new(seen, list(dict.fromkeys(chain(*texts))))
+                new, keys = _new(seen, list(dict.fromkeys(chain(*texts))))
                 documents += len(new)
-                counter.add(new, counted=corpus is None)
+                read = counter.add(new, counted=corpus is None)
+                if not kept.full:
+                    kept.add(keys, read)
                 done += len(batch)
             progress("counting words", done, self.rows)
         if corpus is not None:
             counter.add(corpus)
-        return counter.vocabulary()[0], documents
+        vocabulary, number = counter.vocabulary()
+        kept.renumber(number)
+        return Reader(vocabulary, kept), documents
+
+
+class _Kept:
+    """Word numbers of documents, by the hash of each."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, int] = {}
+        # Compact while they grow.
+        self._values, self._ends = array("i"), array("q", [0])
+
+    @property
+    def full(self) -> bool:
+        return len(self._values) > _KEPT
+
+    def lacks(self, key: int) -> bool:
+        return key not in self._places
+
+    def add(self, keys: Iterable[int], words: Ragged) -> None:
+        """Keep the words of documents that are not here."""
+        for key in keys:
+            self._places.setdefault(key, len(self._places))
+        self._values.frombytes(words.values.astype(np.int32).tobytes())
+        self._ends.frombytes((words.offsets[1:] + self._ends[-1]).tobytes())
+
+    def renumber(self, number: Integers) -> None:
+        """Give words other numbers; those of a document rise."""
+        values, ends = np.frombuffer(self._values, np.int32), np.frombuffer(self._ends, np.int64)
+        for start in range(0, len(ends) - 1, PASSING):
+            own = ends[start : start + PASSING + 1]
+            words = values[own[0] : own[-1]]
+            words[:] = in_order(Ragged(number[words], own - own[0]), len(number)).values
+
+    def take(self, keys: Iterable[int]) -> Ragged:
+        """The words of the documents of some hashes, which are here."""
+        places = np.fromiter(map(self._places.__getitem__, keys), np.int64)
+        known = Ragged(np.frombuffer(self._values, np.int32), np.frombuffer(self._ends, np.int64))
+        chosen = known.take(places)
+        return chosen.with_values(chosen.values.astype(np.int64))
 
 
 class Reader:
@@ -102,32 +147,24 @@ class Reader:
     Parameters
     ----------
     vocabulary : Vocabulary
+    kept : _Kept, optional
+        Documents that have been read.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-        self._places: dict[int, int] = {}
-        self._values, self._ends = array("i"), array("q", [0])
+    def __init__(self, vocabulary: Vocabulary, kept: _Kept | None = None) -> None:
+        self._vocabulary, self._kept = vocabulary, kept or _Kept()
 
     def lexicon(self, documents: Sequence[str]) -> Lexicon:
         """The words of unique documents."""
         return Lexicon(self._read(documents), self._vocabulary)
 
     def _read(self, texts: Sequence[str]) -> Ragged:
-        if len(self._values) > _KEPT:
-            self._places.clear()
-            self._values, self._ends = array("i"), array("q", [0])
         keys = [hash(text) for text in texts]
-        new = [text for text, key in zip(texts, keys, strict=True) if key not in self._places]
-        found = self._vocabulary.read(new)
-        for text in new:
-            self._places.setdefault(hash(text), len(self._places))
-        self._values.frombytes(found.values.astype(np.int32).tobytes())
-        self._ends.frombytes((found.offsets[1:] + self._ends[-1]).astype(np.int64).tobytes())
-        known = Ragged(np.frombuffer(self._values, np.int32), np.frombuffer(self._ends, np.int64))
-        places = np.fromiter((self._places[key] for key in keys), np.int64, len(keys))
-        chosen = known.take(places)
-        return chosen.with_values(chosen.values.astype(np.int64))
+        new = [text for text, key in zip(texts, keys, strict=True) if self._kept.lacks(key)]
+        if new and self._kept.full:
+            self._kept, new = _Kept(), list(texts)
+        self._kept.add(map(hash, new), self._vocabulary.read(new))
+        return self._kept.take(keys)
 
 
 def row_keys(rows: pa.RecordBatch | pa.Table) -> list[bytes]:
@@ -136,10 +173,10 @@ def row_keys(rows: pa.RecordBatch | pa.Table) -> list[bytes]:
     return [query_key(name, query) for name, query in zip(names, queries, strict=True)]
 
 
-def _new(seen: Seen, texts: list[str]) -> list[str]:
-    """Texts that were not there before; no text is there twice."""
+def _new(seen: Seen, texts: list[str]) -> tuple[list[str], list[int]]:
+    """Texts that were not there before, and their hashes; no text is there twice."""
     if not texts:
-        return []
+        return [], []
     keys = np.fromiter(map(hash, texts), np.int64, len(texts))
     known, _ = seen.add(keys, np.zeros_like(keys))
-    return [text for text, old in zip(texts, known.tolist(), strict=True) if not old]
+    return [text for text, old in zip(texts, known.tolist(), strict=True) if not old], keys[~known].tolist()

@@ -17,7 +17,7 @@ from eci.examples import Examples
 from eci.lexical import Lexicon, Tokenizer, by_trigrams, by_words
 from eci.metrics import alignment, semantic
 from eci.origins import shortcuts
-from eci.portions import Portions, Reader
+from eci.portions import Portions
 from eci.resuming import Checkpoint
 from eci.settings import Corpora, Settings
 from eci.tally import GROUPS
@@ -84,8 +84,7 @@ class Scorer:
             lexicon = Lexicon.of(self.examples.documents, tokenizer, corpora.words)
             self.documents = len(self.examples.documents)
         else:
-            vocabulary, self.documents = queries.vocabulary(tokenizer, corpora.words, progress)
-            self._reader = Reader(vocabulary)
+            self._reader, self.documents = queries.reader(tokenizer, corpora.words, progress)
             lexicon = self._reader.lexicon(self.examples.documents)
         self._held = Measured(self.examples, self._embedded, lexicon)
         self.words_over = lexicon.vocabulary.size

@@ -31,9 +31,6 @@ from eci.types import Encoder, Flags, Floats, Integers, Progress, Vectors, silen
 Objective: TypeAlias = Literal["eci_sem", "alignment", "margin"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
-# Pairs whose words are compared at a time.
-_TILE = 1 << 16
-
 
 @dataclass(frozen=True)
 class SelectSettings:
@@ -118,7 +115,7 @@ class Common:
         self.reader: Reader | None = None
         self.gradients: Vectors | None = None
         if settings.objective == "eci_sem":
-            self.reader = Reader(queries.vocabulary(by_words, progress=progress)[0])
+            self.reader = queries.reader(by_words, progress=progress)[0]
         if settings.objective == "alignment":
             embedded = Embedded(queries.held, encoder)
             embedded.prepare(np.arange(len(queries.held.queries)))
@@ -212,13 +209,11 @@ class Selector:
     ) -> tuple[Ragged, Floats]:
         """``eci_sem``: places in ``documents.values``, and gains."""
         overlaps = np.zeros(len(margins))
-        # Those at or above the positive weigh nothing anyway; by document, words are looked up much faster.
-        by_document = np.argsort(documents.values, kind="stable")
-        by_document = by_document[margins[by_document] > 0]
-        for tile in np.split(by_document, range(_TILE, len(by_document), _TILE)):
-            overlaps[tile] = self._lexicon.overlap(
-                self._query_words, queries[documents.rows[tile]], documents.values[tile]
-            )
+        # Those at or above the positive weigh nothing anyway.
+        asked = np.flatnonzero(margins > 0)
+        overlaps[asked] = self._lexicon.overlap(
+            self._query_words, queries[documents.rows[asked]], documents.values[asked]
+        )
         weight = semantic.weights(margins, overlaps, self.settings.temperature)
         vectors, k = self.embedded.documents, self.settings.k
         return log_det_picks(vectors[best], vectors, documents, weight, k)
