@@ -158,12 +158,12 @@ def test_adjacent_rows_are_merged_in_passing_and_in_order(tmp_path, batch_rows):
 
 def test_scattered_rows_go_through_several_files(tmp_path):
     rows = [row(f"query {i % 50}", "p", f"{i:03}"[:1]) for i in range(1000)]
-    batches, note = grouped([batch(*rows[:500]), batch(*rows[500:])], tmp_path, 3, bucket_bytes=20_000)
-    merged = list(batches(Counter()))
+    found = grouped([batch(*rows[:500]), batch(*rows[500:])], tmp_path, 3, bucket_bytes=20_000)
+    merged = list(found.batches(Counter()))
     assert len(list(tmp_path.iterdir())) > 2
     assert max(map(len, merged)) == 3
     assert sorted(r for each in merged for r in shown(each)) == sorted(naive(rows))
-    assert "another order" in note
+    assert "another order" in found.note
 
 
 def test_scattered_rows_are_brought_together(tmp_path):
@@ -218,3 +218,13 @@ def test_flat_query_without_positive(tmp_path):
     ):
         write(from_object(rows), tmp_path / "out.jsonl", "eci")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_tells_how_many_queries_there_are_as_soon_as_that_is_known(tmp_path):
+    pairs = [(q, f"{q}{i}") for q in "cab" for i in range(3)]
+    rows = read([triplets(tmp_path / "rows.jsonl", pairs)], ReadOptions(batch_rows=3))
+    calls = []
+    write(rows, tmp_path / "out.parquet", "n-tuple", progress=lambda *call: calls.append(call))
+    assert [call for call in calls if call[0] == "rows read"] == [("rows read", n, 0) for n in (3, 6, 9)]
+    told = [call[1:] for call in calls if call[0] == "queries looked at"]
+    assert told == [call[1:] for call in calls if call[0] == "queries written"] == [(1, 3), (2, 3)]

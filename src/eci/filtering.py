@@ -141,13 +141,14 @@ def filter_rows(
     final = Path(out)
     refuse(final, settings.layout, rows.paths)
     with scratch_folder(final) as work:
-        batches, note = grouped(rows, work, _BATCH)
+        found = grouped(rows, work, _BATCH, progress=progress)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
             passes.append(_Pass(settings, teacher, judged))
-            return passes[-1].rows(batches(Counter()))
+            return passes[-1].rows(found.batches(Counter()))
 
         kept = Rows("eci", rows.paths, selected, 1)
+        kept.size = found.queries
         written = write(kept, final, settings.layout, progress=progress)
     done = passes[-1]
     return FilterResult(
@@ -155,7 +156,7 @@ def filter_rows(
         sources={label: dict(told) for label, told in done.sources.items()},
         removed={name: number for name, number in done.selector.removed.items() if number},
         settings={**asdict(settings), "teacher": teacher.describe() if teacher else None},
-        notes=[*rows.notes, *([note] if note else []), *written.told(settings.layout)],
+        notes=[*rows.notes, *([found.note] if found.note else []), *written.told(settings.layout)],
         exempt=dict(done.selector.exempt),
     )
 

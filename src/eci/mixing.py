@@ -25,7 +25,7 @@ from eci.errors import DataError, EciError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
 from eci.miners.hybrid import budget, concat, union
 from eci.ragged import Ragged
-from eci.types import Flags
+from eci.types import Flags, Progress, silent
 
 Mode: TypeAlias = Literal["union", "concat", "budget"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -185,12 +185,15 @@ class Mixture:
     beside : Path, optional
         The output beside which temporary files of a pass are, if rows of a query stand apart; they are
         in the system's place for them when None.
+    progress : Progress
+        Told the rows read before the first comes out.
     """
 
     def __init__(self, source: Rows, settings: _Settings, batch_rows: int) -> None:
         self.rows = Rows("eci", source.paths, self._batches, 1)
         self.summary = MixSummary()
         self.beside: Path | None = None
+        self.progress: Progress = silent
         self._source, self._settings, self._batch_rows = source, settings, batch_rows
 
     def _batches(self, journal: Journal) -> Iterator[pa.RecordBatch]:
@@ -200,13 +203,14 @@ class Mixture:
         )
         with beside as work:
             stream = Surveyed(self._source, self._settings.sources)
-            batches, note = grouped(stream, Path(work), self._batch_rows)
+            found = grouped(stream, Path(work), self._batch_rows, progress=self.progress)
+            self.rows.size = found.queries
             plan = _Plan.of(self._settings, stream.survey)
             tally = _Tally(len(plan.parts))
-            for batch in batches(losses):
+            for batch in found.batches(losses):
                 yield _mixed(batch, plan, tally)
         told = [f"{what}, not kept: {number:,}" for what, number in losses.items()]
-        journal.told += [*self._source.notes, *([note] if note else []), *told]
+        journal.told += [*self._source.notes, *([found.note] if found.note else []), *told]
         self.summary = tally.summary(plan, stream.survey)
 
 

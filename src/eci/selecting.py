@@ -83,11 +83,10 @@ def select_rows(
     refuse(final, settings.layout, rows.paths)
     with scratch_folder(final) as work:
         stream = Surveyed(rows, None)
-        batches, note = grouped(stream, work, _BATCH)
-        progress("reading rows", 0, 0)
+        found = grouped(stream, work, _BATCH, progress=progress)
         barred, by_edit = Barred(), Edited()
         bounded = settings.max_false_negative_risk is not None
-        again = _Again(batches, (barred.note, by_edit.note) if bounded else (barred.note,))
+        again = _Again(found.batches, (barred.note, by_edit.note) if bounded else (barred.note,))
         # The risk of a negative needs the rows of all others.
         with portions(again, 0, held=sys.maxsize if bounded else None, progress=progress) as queries:
             _refuse(queries.sources, settings)
@@ -95,11 +94,12 @@ def select_rows(
 
             def selected(_: Any) -> Iterator[pa.RecordBatch]:
                 passes.append(_Pass(choosing, barred, stream.survey))
-                return passes[-1].rows(batches(Counter()))
+                return passes[-1].rows(found.batches(Counter()))
 
             kept = Rows("eci", rows.paths, selected, 1)
+            kept.size = len(queries)
             written = write(kept, final, settings.layout, progress=progress)
-    notes = [*rows.notes, *([note] if note else []), *written.told(settings.layout)]
+    notes = [*rows.notes, *([found.note] if found.note else []), *written.told(settings.layout)]
     return passes[-1].result(notes)
 
 

@@ -129,6 +129,6 @@ def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:
         Whether rows were brought together.
     """
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
-        batches, note = grouped(rows, work / "rows", _BATCH_ROWS)
-        return batches, note, True
+        found = grouped(rows, work / "rows", _BATCH_ROWS)
+        return found.batches, found.note, True
     return (lambda _: iter(rows)), None, False

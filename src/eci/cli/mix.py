@@ -74,6 +74,7 @@ def mix(  # noqa: PLR0917
     mixture.beside = output
     click.echo(f"Reading {rows.layout}: {', '.join(inputs)}", err=True)
     with StderrProgress() as progress:
+        mixture.progress = progress
         written = write(mixture.rows, output, target, progress=progress)
     summary = mixture.summary
     rows_written = f"{written.rows:,} row{'s' * (written.rows != 1)} of layout {target}"

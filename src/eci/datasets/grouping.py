@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from eci.datasets.identity import hashes
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
 from eci.seen import Seen
-from eci.types import Integers
+from eci.types import Integers, Progress, silent
 
 BUCKET_BYTES = 64_000_000
 
@@ -113,9 +114,33 @@ def keys_of(batch: pa.RecordBatch) -> pa.Array:
     )
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Rows, each of them a query.
+
+    Parameters
+    ----------
+    batches : callable
+        Every call starts a new pass.
+    note : str, optional
+        Says so, where the order of the queries changes.
+    queries : int
+        How many there are; 0 where nobody knows.
+    """
+
+    batches: Batches
+    note: str | None
+    queries: int
+
+
 def grouped(
-    rows: Iterable[pa.RecordBatch], folder: Path, batch_rows: int, bucket_bytes: int = BUCKET_BYTES
-) -> tuple[Batches, str | None]:
+    rows: Iterable[pa.RecordBatch],
+    folder: Path,
+    batch_rows: int,
+    *,
+    bucket_bytes: int = BUCKET_BYTES,
+    progress: Progress = silent,
+) -> Grouped:
     """One row per query, in bounded memory.
 
     A first pass over hashes of the queries decides: where the rows of each query stand together they are
@@ -131,24 +156,21 @@ def grouped(
         Most rows in a batch that comes out of temporary files.
     bucket_bytes : int
         About how much of a temporary file is in memory at once.
-
-    Returns
-    -------
-    batches : callable
-        Every call starts a new pass.
-    note : str or None
-        Says so, where the order of the queries changes.
+    progress : Progress
+        Of the first pass.
     """
-    spread = Spread()
+    spread, done = Spread(), 0
     for batch in rows:
         spread.add(batch)
+        done += len(batch)
+        progress("rows read", done, 0)
     pieces, note = together(rows, spread.scattered, folder, batch_rows, bucket_bytes)
 
     def batches(losses: Counter[str]) -> Iterator[pa.RecordBatch]:
         for piece in pieces():
             yield _counting(piece, losses)
 
-    return batches, note
+    return Grouped(batches, note, spread.queries if spread.scattered is None else 0)
 
 
 def together(
@@ -241,6 +263,11 @@ class Spread:
             known, _ = self._seen.add(starts, np.zeros_like(starts))
             self._scattered = bool(known.any()) or len(np.unique(starts)) < len(starts)
             self._last = starts[-1]
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are, as far as rows of each stand together."""
+        return len(self._seen)
 
     @property
     def scattered(self) -> int | None:

@@ -88,6 +88,8 @@ class Rows:
         What the reader left out, kept aside or chose; complete when a pass has ended.
     inputs : int
         How many paths the user gave.
+    size : int
+        How many rows there are; 0 before a pass has ended, unless whoever made them knows.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Rows:
         self.paths = tuple(paths)
         self.files: list[dict[str, Any]] = [{"name": p.name, "bytes": p.stat().st_size} for p in paths]
         self.notes: list[str] = []
-        self.inputs = inputs
+        self.inputs, self.size = inputs, 0
         self._batches = batches
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -113,6 +115,7 @@ class Rows:
         if not rows:
             raise DataError(f"{', '.join(str(p) for p in self.paths) or 'the input'}: has no rows.")
         self.notes[:] = journal.notes()
+        self.size = rows
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Name, size and SHA-256 of every file that is read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from eci.atomic import atomic_path, refuse_places, require_folder, scratch_folde
 from eci.datasets import folders, layouts, sinks
 from eci.datasets.card import Card, Contents, render
 from eci.datasets.columns import Documents, lengths_of
-from eci.datasets.grouping import Batches, grouped, require_positives
+from eci.datasets.grouping import Batches, Grouped, grouped, require_positives
 from eci.datasets.layouts import BEIR, LAYOUTS, Layout
 from eci.datasets.outgoing import Outgoing, count_losses, with_ids
 from eci.datasets.rows import Rows
@@ -75,6 +75,9 @@ class _Job:
 @dataclass
 class _Tally:
     where: str
+    stage: str = "queries written"
+    # How many queries there are, as far as somebody knows by now.
+    expected: Callable[[], int] = int
     rows: int = 0
     queries: int = 0
     negatives: int = 0
@@ -84,6 +87,12 @@ class _Tally:
     negatives_of: Counter[str] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far this is; when all is done the summary says so."""
+        expected = self.expected()
+        if not 0 < expected <= self.queries:
+            progress(self.stage, self.queries, expected)
 
     def count_sources(self, out: Outgoing) -> None:
         """Count the negatives of each source, and the queries that have any."""
@@ -121,7 +130,7 @@ def write(
     card : Card, optional
         Put a ``README.md`` with this beside the rows of a saved Hugging Face dataset.
     progress : Progress
-        Told the rows written so far; the total is not known and given as 0.
+        Told the queries written so far, and of how many where that is known.
 
     Returns
     -------
@@ -150,15 +159,15 @@ def write(
         atomic_path(final) as temporary,
         scratch_folder(final) as work,
     ):
-        batches, note = _by_query(rows, work)
-        schema = None
+        found, schema = _by_query(rows, work, progress), None
+        tally.expected = lambda: found.queries or rows.size
         if target is None:
-            _write_beir(temporary, batches, negatives, tally, progress)
+            _write_beir(temporary, found.batches, negatives, tally, progress)
         else:
-            schema = _write_rows(temporary, batches, _Job(target, sink, negatives), tally, progress)
+            schema = _write_rows(temporary, found.batches, _Job(target, sink, negatives), tally, progress)
         if not tally.rows:
             raise OutputError(_nothing(final, layout, negatives))
-        notes = [*rows.notes, *([note] if note else []), *_told(tally, layout)]
+        notes = [*rows.notes, *([found.note] if found.note else []), *_told(tally, layout)]
         summary = WriteSummary(tally.rows, tally.negatives, dict(tally.losses), notes)
         if card is not None:
             contents = Contents(
@@ -203,10 +212,10 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
     folders.refuse(final)
 
 
-def _by_query(rows: Rows, work: Path) -> tuple[Batches, str | None]:
+def _by_query(rows: Rows, work: Path, progress: Progress) -> Grouped:
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
-        return grouped(rows, work, _BATCH_ROWS)
-    return lambda _: iter(rows), None
+        return grouped(rows, work, _BATCH_ROWS, progress=progress)
+    return Grouped(lambda _: iter(rows), None, 0)
 
 
 def _opened(batches: Batches, layout: str, negatives: int | None, tally: _Tally) -> Iterator[Outgoing]:
@@ -222,9 +231,7 @@ def _opened(batches: Batches, layout: str, negatives: int | None, tally: _Tally)
             yield Outgoing.of(left, tally.losses, tally.notes)
 
 
-def _exported(
-    batches: Batches, job: _Job, tally: _Tally, progress: Progress = silent
-) -> Iterator[pa.RecordBatch]:
+def _exported(batches: Batches, job: _Job, tally: _Tally, progress: Progress) -> Iterator[pa.RecordBatch]:
     """The columns of the layout, batch by batch; what is on the way written beside is written."""
     for opened in _opened(batches, job.layout.name, job.negatives, tally):
         out = with_ids(opened) if job.layout.by_id or job.layout.name == "tevatron" else opened
@@ -246,10 +253,10 @@ def _exported(
         if size:
             arrays = [columns[f.name] if f.name in columns else pa.nulls(size, f.type) for f in schema]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-        progress("rows written", tally.rows, 0)
+        tally.tell(progress)
 
 
-def _planned(batches: Batches, job: _Job, where: str) -> _Job:
+def _planned(batches: Batches, job: _Job, before: _Tally, progress: Progress) -> _Job:
     """The columns that some row fills, found in a pass of their own where they must be known beforehand."""
     if job.layout.name == "eci":
         return replace(job, schema=ROWS)
@@ -257,8 +264,8 @@ def _planned(batches: Batches, job: _Job, where: str) -> _Job:
         return job
     filled: dict[str, pa.DataType] = {}
     names: dict[str, None] = {}
-    tally = _Tally(where)
-    for batch in _exported(batches, job, tally):
+    tally = _Tally(before.where, "queries looked at", before.expected)
+    for batch in _exported(batches, job, tally, progress):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             names[name] = None
             if column.null_count < len(column) or name == "negative_1":
@@ -279,7 +286,7 @@ def _write_rows(
             path.mkdir()
             job = replace(job, texts=Texts(path, job.layout.name, stack))
             path = path / ("train.json" if job.sink is sinks.nemo_json else "train.jsonl")
-        job = _planned(batches, job, tally.where)
+        job = _planned(batches, job, tally, progress)
         if job.unscored:
             words = "scores left out: only {} rows have all of theirs, and trainers fail on a missing one"
             tally.notes[words] = job.unscored
@@ -300,7 +307,7 @@ def _write_beir(
             texts.add(out)
             judgements.add(out)
             tally.rows += len(out.query)
-            progress("rows written", tally.rows, 0)
+            tally.tell(progress)
 
 
 def _told(tally: _Tally, layout: str) -> list[str]:
