@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from eci.lexical import WordCounter, words
 from eci.models.cache import clear
 from eci.models.hashing import HashingEncoder
 from eci.portions import Reader
+from eci.resuming import Checkpoint
+from eci.rounds import Scorer
 from eci.scoring import score
 from eci.settings import Corpora, Settings
 from fakes import CountingEncoder, make_rows
@@ -152,7 +155,7 @@ def test_words_are_counted_over_everything(rows, tokenizer):
 def test_documents_are_read_once(rows, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "eci.rounds._TOKENIZERS", {"words": lambda texts: (read.append(t) or words(t) for t in texts)}
+        "eci.passing._TOKENIZERS", {"words": lambda texts: (read.append(t) or words(t) for t in texts)}
     )
     passed = scored(rows, held=9)
     documents = {n["text"] for row in rows for side in ("positives", "negatives") for n in row[side]}
@@ -236,6 +239,40 @@ def test_a_killed_run_goes_on_where_it_was(small, tmp_path, calls):
     assert score_(again).to_json() == expected.to_json()
     assert not list((tmp_path / "cache").iterdir())
     assert (again.asked < whole.asked) is (calls > 1)
+
+
+def test_rounds_that_a_killed_run_had_left_behind_are_not_judged_by_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.portions.PASSING", 7)
+    monkeypatch.setattr("eci.resuming._PAUSE", 0.0)
+    monkeypatch.setattr("eci.rounds._FIRST_ROUND", 8)
+    settings = Settings(shortcuts=False, until_decided=True)
+    with portions(from_object(make_rows(60)), 0, held=9) as queries:
+
+        def scorer():
+            return Scorer(
+                queries, HashingEncoder(64), settings, checkpoint=Checkpoint(tmp_path / "kept.json", "")
+            )
+
+        whole = [
+            (int(scores.group_sizes.sum()), [own.to_dict() for own in scores.own])
+            for scores in scorer().rounds()
+        ]
+        assert [size for size, _ in whole] == [8, 16, 32, 60]
+        (tmp_path / "kept.json").unlink()
+        killed = scorer()
+        for scores in killed.rounds():
+            if int(scores.group_sizes.sum()) == 32:
+                break
+        # In its second portion of the last round.
+        passing = killed.queries.passing(32, 60)
+        for number, totals in islice(killed._scored(passing, 0), 2):
+            killed._passed = killed._passed + totals
+            Checkpoint(tmp_path / "kept.json", "").keep(killed._portions + number + 1, killed._passed)
+        again = [
+            (int(scores.group_sizes.sum()), [own.to_dict() for own in scores.own])
+            for scores in scorer().rounds()
+        ]
+    assert again == [whole[0], whole[3]]
 
 
 def test_what_another_run_left_is_not_taken_up(small, tmp_path):

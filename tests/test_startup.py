@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = "torch transformers sentence_transformers datasets pyarrow numpy pandas polars bm25s lmdb".split()
+HEAVY = "ray torch transformers sentence_transformers datasets pyarrow numpy pandas polars bm25s lmdb".split()
 
 
 def loaded_by(code: str) -> set[str]:
@@ -50,6 +50,7 @@ def test_public_names_all_load_and_nothing_else_is_promised():
         "EciError",
         "Encoder",
         "EncoderError",
+        "EngineError",
         "Estimate",
         "Evaluation",
         "Experiment",
@@ -64,6 +65,7 @@ def test_public_names_all_load_and_nothing_else_is_promised():
         "OutputError",
         "ProbeResult",
         "ProbeSettings",
+        "RaySettings",
         "ReadOptions",
         "ScoreResult",
         "SelectSettings",

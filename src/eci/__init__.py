@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         DataError,
         EciError,
         EncoderError,
+        EngineError,
         LayoutError,
         MissingDependency,
         OutputError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from eci.repairing import audit_rows, select
     from eci.results import Estimate, ScoreResult, SourceResult
     from eci.selection import SelectSettings
-    from eci.settings import Settings
+    from eci.settings import RaySettings, Settings
     from eci.training.settings import TrainSettings
     from eci.training.train import train
     from eci.types import Encoder
@@ -59,6 +60,7 @@ _WHERE = {
     "EciError": "eci.errors",
     "Encoder": "eci.types",
     "EncoderError": "eci.errors",
+    "EngineError": "eci.errors",
     "Estimate": "eci.results",
     "Evaluation": "eci.validation.evaluation",
     "Experiment": "eci.validation.experiment",
@@ -73,6 +75,7 @@ _WHERE = {
     "OutputError": "eci.errors",
     "ProbeResult": "eci.probed",
     "ProbeSettings": "eci.probe_material",
+    "RaySettings": "eci.settings",
     "ReadOptions": "eci.datasets",
     "ScoreResult": "eci.results",
     "SelectSettings": "eci.selection",
@@ -105,6 +108,7 @@ __all__ = [
     "EciError",
     "Encoder",
     "EncoderError",
+    "EngineError",
     "Estimate",
     "Evaluation",
     "Experiment",
@@ -119,6 +123,7 @@ __all__ = [
     "OutputError",
     "ProbeResult",
     "ProbeSettings",
+    "RaySettings",
     "ReadOptions",
     "ScoreResult",
     "SelectSettings",

@@ -13,6 +13,7 @@ from eci.ablation import Ablation, AblationSettings
 from eci.association import Measures
 from eci.comparison import Comparison
 from eci.datasets import ReadOptions
+from eci.distributed import engaged
 from eci.errors import EciError, EncoderError
 from eci.jobs import job, rows_of, versions
 from eci.models import bundled
@@ -64,7 +65,10 @@ def score(
         Rows, model or cache cannot be used; the message says what to do.
     """
     settings = settings or Settings()
-    with job(rows, settings.seed, reading, loading, cache, progress) as task:
+    with (
+        engaged(settings.ray, [encoder], loading, cache, progress),
+        job(rows, settings.seed, reading, loading, cache, progress) as task,
+    ):
         return task.scored(encoder, settings)
 
 
@@ -103,7 +107,10 @@ def compare(
     labels = _labels(chosen)
     settings = settings or Settings()
     results: dict[str, ScoreResult] = {}
-    with job(rows, settings.seed, reading, loading, cache, progress) as task:
+    with (
+        engaged(settings.ray, chosen, loading, cache, progress),
+        job(rows, settings.seed, reading, loading, cache, progress) as task,
+    ):
         for label, encoder in zip(labels, chosen, strict=True):
             with _told_of(label, results, cache):
                 results[label] = task.scored(encoder, settings, results)
@@ -143,6 +150,8 @@ def ablate(
         As in `compare`; or the measures do not fit the sources.
     """
     options = settings or AblationSettings()
+    if options.scoring.ray is not None:
+        raise EciError("An ablation holds its queries in memory and leaves Ray nothing: score without ray.")
     chosen = _several(encoders)
     labels = _labels(chosen)
     with job(rows, options.scoring.seed, reading, loading, cache, progress, beyond=False) as task:

@@ -6,6 +6,7 @@
     ├── DataError           rows, qrels, runs or collections that cannot be read as what they claim to be
     │   └── LayoutError     the shape of the rows is unknown, ambiguous or mixed
     ├── EncoderError        an encoder that cannot be loaded, is refused, or gave unusable vectors
+    ├── EngineError         a cluster cannot be reached, or gave up
     ├── CacheError          the embedding cache cannot be opened, read or written
     ├── ChatError           a chat model cannot be asked, or its answers not kept
     ├── OutputError         a result cannot be written
@@ -30,6 +31,10 @@ class LayoutError(DataError):
 
 class EncoderError(EciError):
     """An encoder that cannot be loaded, is refused, or gave unusable vectors."""
+
+
+class EngineError(EciError):
+    """A cluster cannot be reached, has no room, or gave up what it was computing."""
 
 
 class CacheError(EciError):

@@ -19,15 +19,18 @@ from eci.datasets import ReadOptions, from_object, read
 from eci.datasets.collection import document_texts_of
 from eci.datasets.identity import fingerprint
 from eci.datasets.scanning import portions
+from eci.distributed import RayEngine
 from eci.errors import DataError, EncoderError
 from eci.examples import CHOICES
 from eci.models.cache import default_folder
 from eci.models.loading import prepared_encoder
 from eci.models.sentence_transformer import ModelOptions
+from eci.passing import Engine
 from eci.portions import Portions
 from eci.probed import ProbeResult
 from eci.results import ScoreResult
 from eci.resuming import Checkpoint
+from eci.sending import Loading
 from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent
 
@@ -109,7 +112,14 @@ class Job:
             for other, result in (before or {}).items():
                 if _same_model(getattr(ready, "describe", dict)(), result.encoder):
                     raise EncoderError(f"it is the same model as {other}. Name each encoder once.")
-            return self.result(ready, settings, self.progress)
+            engine = None
+            if settings.ray is not None and self.queries.pieces is not None:
+                sent = Loading.of(encoder, self.loading, self.cache)
+                engine = RayEngine(self.queries, ready, sent, settings, self.progress)
+            found = self.result(ready, settings, self.progress, engine)
+        if settings.ray is not None and engine is None:
+            found.data["notes"].append("all queries are held in memory: nothing was left for Ray")
+        return found
 
     def ablated(self, label: str, encoder: str | Encoder, options: AblationSettings) -> Ablation:
         """Every run of an ablation that one encoder makes."""
@@ -130,10 +140,12 @@ class Job:
         varied = {"fixed_n": size, "temperatures": list(options.temperatures)}
         return Ablation({label: found["base"][""]}, found["fixed_n"], found["temperatures"], settings=varied)
 
-    def result(self, encoder: Encoder, settings: Settings, progress: Progress) -> ScoreResult:
+    def result(
+        self, encoder: Encoder, settings: Settings, progress: Progress, engine: Engine | None = None
+    ) -> ScoreResult:
         """The result with everything that is needed to obtain it again."""
         checkpoint = self._checkpoint(encoder, settings)
-        found = scoring.score(self.queries, encoder, settings, progress, self.corpora, checkpoint)
+        found = scoring.score(self.queries, encoder, settings, progress, self.corpora, checkpoint, engine)
         self.tell(found)
         checkpoint.done()
         return found
@@ -142,7 +154,8 @@ class Job:
         """What is kept of queries beyond memory, by everything that decides their figures."""
         told: dict[str, Any] = {
             "files": [self.origin[name] for name in ("files", "corpora") if name in self.origin],
-            "settings": asdict(settings),
+            # Where they are scored decides nothing.
+            "settings": asdict(replace(settings, ray=None)),
             "reading": {key: str(value) for key, value in asdict(self.reading).items()},
             "encoder": getattr(encoder, "describe", dict)(),
             "versions": versions(),

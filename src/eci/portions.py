@@ -61,21 +61,11 @@ class Portions:
     def __len__(self) -> int:
         return len(self.draws)
 
-    def passing(self, start: int, end: int) -> Iterator[Examples]:
-        """The queries drawn from place `start` to before `end`, `PASSING` or so at a time."""
+    def passing(self, start: int, end: int) -> Passing | None:
+        """The queries drawn from place `start` to before `end`, where they are not in memory."""
         if self.pieces is None or start >= end:
-            return
-        first, last = self.draws[start], self.draws[end - 1]
-        waiting: list[pa.RecordBatch] = []
-        for piece in self.pieces():
-            drawn = draws(row_keys(piece), self.seed)
-            chosen = (drawn >= first) & (drawn <= last)
-            waiting += (piece if chosen.all() else piece.filter(pa.array(chosen))).to_batches()
-            if sum(map(len, waiting)) >= PASSING:
-                yield Examples.from_batches(waiting)
-                waiting = []
-        if sum(map(len, waiting)):
-            yield Examples.from_batches(waiting)
+            return None
+        return Passing(self.pieces, self.draws[start], self.draws[end - 1], self.seed, PASSING)
 
     def reader(
         self, tokenizer: Tokenizer, corpus: Sequence[str] | None = None, progress: Progress = silent
@@ -141,6 +131,41 @@ class _Kept:
         return chosen.with_values(chosen.values.astype(np.int64))
 
 
+@dataclass(frozen=True)
+class Passing:
+    """The rows of queries that pass by, in portions of whole queries; each loop goes through them anew.
+
+    Parameters
+    ----------
+    pieces : callable
+        As in `Portions`.
+    first, last : uint64
+        The draws of those that pass.
+    seed : int
+        Of the draws.
+    size : int
+        Rows in a portion, or some more.
+    """
+
+    pieces: Callable[[], Iterator[pa.Table]]
+    first: np.uint64
+    last: np.uint64
+    seed: int
+    size: int
+
+    def __iter__(self) -> Iterator[list[pa.RecordBatch]]:
+        waiting: list[pa.RecordBatch] = []
+        for piece in self.pieces():
+            drawn = draws(row_keys(piece), self.seed)
+            chosen = (drawn >= self.first) & (drawn <= self.last)
+            waiting += (piece if chosen.all() else piece.filter(pa.array(chosen))).to_batches()
+            if sum(map(len, waiting)) >= self.size:
+                yield waiting
+                waiting = []
+        if sum(map(len, waiting)):
+            yield waiting
+
+
 class Reader:
     """Reads documents with a vocabulary, and those that come again only once.
 
@@ -152,18 +177,18 @@ class Reader:
     """
 
     def __init__(self, vocabulary: Vocabulary, kept: _Kept | None = None) -> None:
-        self._vocabulary, self._kept = vocabulary, kept or _Kept()
+        self.vocabulary, self._kept = vocabulary, kept or _Kept()
 
     def lexicon(self, documents: Sequence[str]) -> Lexicon:
         """The words of unique documents."""
-        return Lexicon(self._read(documents), self._vocabulary)
+        return Lexicon(self._read(documents), self.vocabulary)
 
     def _read(self, texts: Sequence[str]) -> Ragged:
         keys = [hash(text) for text in texts]
         new = [text for text, key in zip(texts, keys, strict=True) if self._kept.lacks(key)]
         if new and self._kept.full:
             self._kept, new = _Kept(), list(texts)
-        self._kept.add(map(hash, new), self._vocabulary.read(new))
+        self._kept.add(map(hash, new), self.vocabulary.read(new))
         return self._kept.take(keys)
 
 

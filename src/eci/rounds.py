@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from eci.batches import Measured, Note
+from eci.batches import Measured
 from eci.decision import Scores
 from eci.directions import Directions, drawn_order
 from eci.embedding import Embedded
 from eci.errors import EciError, EncoderError
-from eci.examples import Examples
-from eci.lexical import Lexicon, Tokenizer, by_trigrams, by_words
+from eci.lexical import Lexicon
 from eci.metrics import alignment, semantic
 from eci.origins import shortcuts
-from eci.portions import Portions
+from eci.passing import Engine, PortionScorer, limited, tokenizer_of
+from eci.portions import Passing, Portions
 from eci.resuming import Checkpoint
 from eci.settings import Corpora, Settings
 from eci.tally import GROUPS
@@ -26,8 +26,6 @@ from eci.types import Encoder, Floats, Integers, Progress, silent
 
 # The first round of `until_decided`: ten queries for each jackknife group.
 _FIRST_ROUND = 10 * GROUPS
-# None: the encoder's own.
-_TOKENIZERS: dict[str, Tokenizer | None] = {"words": by_words, "trigrams": by_trigrams, "encoder": None}
 # λ of eci_sem: what a unit of information is measured in.
 RIDGE = 1.0
 
@@ -46,6 +44,8 @@ class Scorer:
     progress : Progress
     checkpoint : Checkpoint, optional
         Of the queries that pass by.
+    engine : Engine, optional
+        What scores those; this process if not given.
 
     Attributes
     ----------
@@ -63,6 +63,7 @@ class Scorer:
         corpora: Corpora | None = None,
         progress: Progress = silent,
         checkpoint: Checkpoint | None = None,
+        engine: Engine | None = None,
     ) -> None:
         corpora = corpora or Corpora()
         if not queries.sources:
@@ -76,10 +77,10 @@ class Scorer:
             )
         self.queries, self.settings, self._checkpoint = queries, settings, checkpoint or Checkpoint(None, "")
         self._own, self._passed, self._portions = Totals(queries.sources), Totals(queries.sources), 0
-        self.examples = self._limited(queries.held, self._own)
-        self._encoder, self._progress = encoder, progress
+        self.examples = limited(queries.held, settings, self._own)
+        self._encoder, self._progress, self._engine = encoder, progress, engine
         self._embedded = Embedded(self.examples, encoder, corpora.candidates)
-        tokenizer = _TOKENIZERS[settings.tokenizer] or _tokenizer_of(encoder)
+        tokenizer = tokenizer_of(settings, encoder)
         if queries.pieces is None:
             lexicon = Lexicon.of(self.examples.documents, tokenizer, corpora.words)
             self.documents = len(self.examples.documents)
@@ -106,8 +107,17 @@ class Scorer:
             held = np.sort(order[start:end])
             if len(held):
                 self._embedded.prepare(held)
-                self._score(self._own, self._held, held, self._directions.note)
-            self._let_pass(max(start, len(order)), end)
+                self._own.score(
+                    self._held,
+                    held,
+                    temperature=self.settings.temperature,
+                    rows=self.settings.batch_rows,
+                    note=self._directions.note,
+                )
+            begin, start = max(start, len(order)), end
+            if not self._let_pass(begin, end):
+                # A run that was killed has gone on from here, so it was not decided.
+                continue
             totals = self.totals
             yield Scores(
                 totals.sources,
@@ -119,7 +129,6 @@ class Scorer:
                 len(ends),
                 look,
             )
-            start = end
 
     def shortcuts(self, progress: Progress = silent) -> Iterator[dict[str, Any]]:
         """Whether the sources can be told apart by origin, two by two."""
@@ -158,39 +167,36 @@ class Scorer:
         label = self.queries.sources[source]
         return self.examples.sources.index(label) if label in self.examples.sources else None
 
-    def _let_pass(self, start: int, end: int) -> None:
-        """Score the queries drawn from place `start` to before `end` that are not in memory."""
+    def _let_pass(self, start: int, end: int) -> bool:
+        """Score the queries drawn from place `start` to before `end` that are not in memory.
+
+        False where they are among those of a checkpoint, whose sums are not apart from those of later ones.
+        """
+        passing = self.queries.passing(start, end)
+        if passing is None:
+            return True
         known = self._checkpoint.load()
-        for number, examples in enumerate(self.queries.passing(start, end), start=self._portions):
-            self._portions = number + 1
-            if known is None or number >= known[0]:
-                self._pass(self._limited(examples, self._passed))
-                self._checkpoint.keep(self._portions, self._passed)
-            elif self._portions == known[0]:
-                self._passed = known[1]
+        before, waiting = self._portions, dict[int, Totals | None]()
+        for number, totals in self._scored(passing, 0 if known is None else max(0, known[0] - before)):
+            waiting[number] = totals
+            # What is kept is of the first portions; which of them is scored first is the engine's choice.
+            while self._portions - before in waiting:
+                found = waiting.pop(self._portions - before)
+                self._portions += 1
+                if found is not None:
+                    self._passed = self._passed + found
+                    self._checkpoint.keep(self._portions, self._passed)
+                elif known is not None and self._portions == known[0]:
+                    self._passed = known[1]
             self._progress("scoring queries", int((self._own.sizes + self._passed.sizes).sum()), end)
+        return known is None or known[0] <= self._portions
 
-    def _pass(self, examples: Examples) -> None:
-        """Score queries that are then forgotten."""
-        embedded = Embedded(examples, self._encoder)
-        every = np.arange(len(examples.queries))
-        embedded.prepare(every)
-        self._score(
-            self._passed, Measured(examples, embedded, self._reader.lexicon(examples.documents)), every
+    def _scored(self, passing: Passing, skipped: int) -> Iterator[tuple[int, Totals | None]]:
+        if self._engine is not None:
+            return self._engine(passing, self._reader.vocabulary, self.queries.sources, skipped)
+        return PortionScorer(self._encoder, self._reader, self.queries.sources, self.settings).portions(
+            passing, skipped
         )
-        self._passed.embedded.update(embedded.asked)
-        self._passed.meet(examples)
-
-    def _score(self, totals: Totals, measured: Measured, queries: Integers, note: Note | None = None) -> None:
-        used = self.settings
-        totals.score(measured, queries, temperature=used.temperature, rows=used.batch_rows, note=note)
-
-    def _limited(self, examples: Examples, totals: Totals) -> Examples:
-        used = self.settings
-        if used.fixed_n is None:
-            return examples
-        totals.short.update(examples.short(used.fixed_n))
-        return examples.limited(used.fixed_n, used.fixed_n_by, used.seed)
 
     def _order(self) -> Integers:
         """The queries in memory, in the order in which they are drawn."""
@@ -198,16 +204,6 @@ class Scorer:
         if whole and self.queries.pieces is None:
             return np.arange(len(self.examples.queries))
         return drawn_order(self.examples.keys, self.settings.seed)
-
-
-def _tokenizer_of(encoder: Encoder) -> Tokenizer:
-    found: Tokenizer | None = getattr(encoder, "tokens", None)
-    if found is None:
-        raise EncoderError(
-            f"{type(encoder).__name__} has no tokenizer of its own (a method tokens, texts to lists of "
-            "tokens). Use the tokenizer 'words' or 'trigrams'."
-        )
-    return found
 
 
 def round_ends(queries: int, settings: Settings) -> list[int]:

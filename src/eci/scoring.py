@@ -11,6 +11,7 @@ from eci.decision import Scores, decide, estimates, summarise
 from eci.directions import MOST_HELD_OUT
 from eci.examples import Examples
 from eci.metrics import alignment, semantic
+from eci.passing import Engine
 from eci.portions import Portions
 from eci.ranking import kendall
 from eci.results import ScoreResult, listed
@@ -28,6 +29,7 @@ def score(
     progress: Progress = silent,
     corpora: Corpora | None = None,
     checkpoint: Checkpoint | None = None,
+    engine: Engine | None = None,
 ) -> ScoreResult:
     """Score every source of negatives in `examples`.
 
@@ -43,6 +45,8 @@ def score(
     corpora : Corpora, optional
     checkpoint : Checkpoint, optional
         Of queries that are not in memory.
+    engine : Engine, optional
+        What scores those; this process if not given.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def score(
     """
     settings = settings or Settings()
     queries = examples if isinstance(examples, Portions) else Portions.of(examples, settings.seed)
-    scorer = Scorer(queries, encoder, settings, corpora, progress, checkpoint)
+    scorer = Scorer(queries, encoder, settings, corpora, progress, checkpoint, engine)
     for scores in scorer.rounds():
         decision = decide(scores, settings.metric, settings.confidence)
         progress("round", scores.look, scores.looks)

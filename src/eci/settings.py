@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -13,6 +14,39 @@ from eci.errors import EciError
 from eci.examples import Choice, Examples, refuse_limit
 
 Tokens: TypeAlias = Literal["words", "trigrams", "encoder"]
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """Score queries beyond memory with Ray Data; changes no number.
+
+    Parameters
+    ----------
+    address : str, optional
+        As ``ray.init`` takes it: ``host:port`` of a running cluster, ``auto``, or ``local`` for one on this
+        machine. Without it ``$RAY_ADDRESS``, else a cluster that runs on this machine, else a new one here.
+        Where Ray is initialised already, that is used.
+    workers : int, optional
+        Actors, each with the encoder; as many as the cluster has room for if not given.
+    gpus : float, optional
+        Ray's ``num_gpus`` of each; 1 where the cluster has any, else 0, if not given.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: float | None = None
+
+    def __post_init__(self) -> None:
+        whole = self.workers is None or (isinstance(self.workers, int) and self.workers >= 1)
+        if not whole or (self.gpus is not None and not 0 <= self.gpus < math.inf):
+            raise EciError("Ray takes at least 1 worker, and 0 or more GPUs for each.")
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise EciError(f"Ray gives a worker a part of one GPU, or whole ones, not {self.gpus:g}.")
+        if "://" in (self.address or ""):
+            raise EciError(
+                f"{self.address} is an address for programs outside the cluster. Run the command on one of "
+                "its machines (ray job submit does), with the address auto or host:6379."
+            )
 
 
 @dataclass(frozen=True)
@@ -50,6 +84,8 @@ class Settings:
         the other these are the first of its first part. Or a draw by `seed`, whatever the order of the rows.
     shortcuts : bool
         Whether to compare the sources two by two for shortcuts: seconds a pair, so minutes for many sources.
+    ray : RaySettings, optional
+        Spreads queries beyond memory over the workers of a cluster; this process scores them if not given.
     """
 
     metric: str = "eci"
@@ -64,6 +100,7 @@ class Settings:
     fixed_n: int | None = None
     fixed_n_by: Choice = "top"
     shortcuts: bool = True
+    ray: RaySettings | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in metrics.NAMES:

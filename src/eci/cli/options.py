@@ -102,6 +102,27 @@ def loading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of where to score; the command gets ``ray``, a ``RaySettings`` or None."""
+
+    @functools.wraps(command)
+    def with_engine(*args: Any, engine: str, **options: Any) -> Any:
+        given = {name: options.pop(f"ray_{name}") for name in ("address", "workers", "gpus")}
+        if engine == "ray":
+            from eci.settings import RaySettings
+
+            return command(*args, ray=RaySettings(**given), **options)
+        for name, value in given.items():
+            if value is not None:
+                raise click.UsageError(f"--ray-{name} is for --engine ray: give that too.")
+        return command(*args, ray=None, **options)
+
+    wrapped: Callable[..., Any] = with_engine
+    for option in reversed(_ENGINE):
+        wrapped = option(wrapped)
+    return wrapped
+
+
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that select negatives; the command gets them as ``filters``, a ``Filters``."""
 
@@ -196,6 +217,34 @@ _LOADING = (
     click.option("--max-seq-length", type=click.IntRange(1), help="Tokens read of each text."),
     click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with the model."),
     click.option("--no-cache", is_flag=True, help="Keep no vectors after this run."),
+)
+
+_ENGINE = (
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who scores queries beyond memory: this process, or workers of Ray Data (docs/scale.md).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="A running cluster, as Ray takes it: host:6379, auto, or local for one of its own.  "
+        "[default: RAY_ADDRESS, else one that runs here, else local]",
+    ),
+    click.option(
+        "--ray-workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Actors that hold the encoder.  [default: as many as there is room for]",
+    ),
+    click.option(
+        "--ray-gpus",
+        type=click.FloatRange(0),
+        metavar="G",
+        help="GPUs of each worker; 0.5: two share one.  [default: 1 if the cluster has any]",
+    ),
 )
 
 encoder_option = click.option(

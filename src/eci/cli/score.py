@@ -13,6 +13,7 @@ import click
 from eci.cli.command import command_line, working
 from eci.cli.options import (
     encoder_option,
+    engine_options,
     loading_options,
     reading_options,
     result_option,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     help="Compare the sources two by two for shortcuts; takes seconds for each pair.",
 )
 @loading_options
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @page_option("Write a page for who decides, and its rows beside it as PAGE.rows.parquet.")
 @result_option
@@ -147,4 +149,5 @@ def _settings(scoring: dict[str, Any], options: dict[str, Any]) -> Settings:
         fixed_n=options["fixed_n"],
         fixed_n_by=options["fixed_n_by"] or "top",
         shortcuts=options["shortcuts"],
+        ray=options["ray"],
     )

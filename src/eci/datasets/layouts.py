@@ -76,6 +76,14 @@ class Layout:
     by_id: frozenset[str] = frozenset()
     keeps: tuple[str, ...] = ()
 
+    def __reduce__(self) -> tuple[Callable[[str], Layout], tuple[str]]:
+        # There is one of each name, in every process.
+        return _named, (self.name,)
+
+
+def _named(name: str) -> Layout:
+    return LAYOUTS[name]
+
 
 _CORPUS = frozenset({"corpus"})
 _BOTH = frozenset({"corpus", "queries"})

@@ -134,7 +134,7 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
     beside_rows = (path for own in texts for paths in own.values() for path in paths if path.is_file())
     files = list(dict.fromkeys([*(file for each in inputs for file in each.files), *beside_rows]))
     context = Context("", bool(options.sources), options.positive_score)
-    loaded_texts: dict[tuple[Path, ...], Collection] = {}
+    loaded_texts = _Loaded()
 
     def batches(journal: Journal) -> Iterator[pa.RecordBatch]:
         seen = Identities(layout)
@@ -154,6 +154,13 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
                 raise DataError(f"{each.where or 'the input'}: has no rows.")
 
     return Rows(layout.name, files, batches, len(inputs))
+
+
+class _Loaded(dict[tuple[Path, ...], Collection]):
+    """Collections that were read; another process reads them again."""
+
+    def __reduce__(self) -> tuple[type[_Loaded], tuple[()]]:
+        return _Loaded, ()
 
 
 def _text_files(each: Input, kind: str, layout: Layout, options: ReadOptions) -> tuple[Path, ...]:

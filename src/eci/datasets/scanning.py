@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,15 +61,6 @@ def portions(
         return
     scattered, scan.spread = scan.spread.scattered, Spread()
     with TemporaryDirectory(prefix="eci-rows-") as work:
-
-        @cache
-        def brought() -> Callable[[], Iterator[pa.Table]]:
-            return together(rows, scattered, Path(work), PASSING)[0]
-
-        def pieces() -> Iterator[pa.Table]:
-            # Rows are brought together when somebody asks for them: many do with those held.
-            return brought()()
-
         yield Portions(
             held=held_,
             sources=tuple(sorted(scan.sources)),
@@ -77,8 +68,29 @@ def portions(
             seed=seed,
             rows=scan.rows,
             negatives=scan.negatives,
-            pieces=pieces,
+            pieces=_Pieces(rows, scattered, Path(work)),
         )
+
+
+class _Pieces:
+    """Tables of whole queries, anew with every call; can be sent to another process of this machine."""
+
+    def __init__(self, rows: Iterable[pa.RecordBatch], scattered: int | None, folder: Path) -> None:
+        self._given = (rows, scattered, folder)
+        self._brought: Callable[[], Iterator[pa.Table]] | None = None
+
+    def __call__(self) -> Iterator[pa.Table]:
+        return self._made()()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Rows that were brought together are read from their files, by whomever.
+        return {"_brought": self._made()}
+
+    def _made(self) -> Callable[[], Iterator[pa.Table]]:
+        # Rows are brought together when somebody asks for them: many do with those held.
+        if self._brought is None:
+            self._brought = together(*self._given, PASSING)[0]
+        return self._brought
 
 
 class _Scan:

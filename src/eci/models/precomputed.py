@@ -43,6 +43,10 @@ class PrecomputedEncoder:
     def __init__(self, name: str, tables: dict[Role, Table]) -> None:
         self._name, self._tables = name, tables
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        # Hashes of texts are those of one process: another one opens the folder itself.
+        return PrecomputedEncoder.load, (str(self._tables["document"].path.parent.absolute()),)
+
     @staticmethod
     def is_folder(name: str) -> bool:
         """Whether a name is that of a folder of vectors."""
