@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-full test-numpy test-oldest check format bench bench-all clean
+.PHONY: install demo test test-full test-numpy test-oldest check sbom audit format bench bench-all clean
 
 install: $(VENV)/.installed  ## everything the other commands need, in .venv
 
@@ -47,6 +47,20 @@ check: install  ## formatting, lint, types, architecture, links in the documenta
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/test_docs.py
 
+# In an environment of its own, so that the bill lists what eci brings and not what writes the bill.
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	touch $@
+
+sbom: install .venv-audit/.installed  ## a CycloneDX bill of what is installed, without a network
+	mkdir -p build
+	.venv-audit/bin/python .ci/audit.py --of $(BIN)/python --sbom build/sbom.json
+
+audit: install .venv-audit/.installed  ## the same, and what is known of holes; 3 if that could not be asked
+	mkdir -p build
+	.venv-audit/bin/python .ci/audit.py --of $(BIN)/python --sbom build/sbom.json --advisories
+
 format: install
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
@@ -74,4 +88,4 @@ bench-all: bench demo  ## hours: those without a peer too, results under benchma
 	for damage in known hidden style; do $(BIN)/python benchmarks/contamination.py nfcorpus $$damage; done
 
 clean:
-	rm -rf $(VENV) .venv-numpy .venv-oldest demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-numpy .venv-oldest .venv-audit build demo .mypy_cache .pytest_cache .ruff_cache

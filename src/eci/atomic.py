@@ -21,7 +21,7 @@ except ImportError:  # Windows; two runs with one output are then not told apart
 
 _SQLITE = b"SQLite format 3\0"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_HOST = re.sub(r"\W", "_", platform.node())[:40]
+_HOST = re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:40]
 _LEFT = re.compile(r"(?P<host>\w*)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp.*")
 
 
@@ -79,6 +79,7 @@ def scratch_folder(final: Path) -> Iterator[Path]:
         The folder of `final` does not exist or may not be written to.
     """
     require_folder(final)
+    _sweep(final)
     folder = _beside(final)
     folder.mkdir()
     try:
@@ -116,6 +117,14 @@ def held(folder: Path, final: Path) -> Iterator[None]:
         # Not before: an empty folder may be that of a run that has just begun.
         stack.callback(_remove_empty, folder)
         yield
+
+
+def let_go(folder: Path, final: Path) -> None:
+    """Delete a folder of `held` that a run left, killed once `final` was there; not if it is held."""
+    if folder.is_dir():
+        with suppress(InUseError), held(folder, final):
+            for path in folder.iterdir():
+                remove(path)
 
 
 def remove(path: Path) -> None:
@@ -166,12 +175,17 @@ def refuse_database(final: Path) -> None:
 def _beside(final: Path) -> Path:
     """A free name that tells whose it is, so that what a killed process left can be told from work."""
     owner = f"{_HOST}-{os.getpid()}"
-    return final.parent / f".{final.name[:150]}.{owner}-{secrets.token_hex(4)}.tmp"
+    return final.parent / f".{_begin(final)}.{owner}-{secrets.token_hex(4)}.tmp"
+
+
+def _begin(final: Path) -> str:
+    """As much of a name as leaves room for what is added: disks count bytes, not letters."""
+    return os.fsencode(final.name)[:150].decode("utf-8", "ignore")
 
 
 def _sweep(final: Path) -> None:
     """Remove what killed runs on this machine left of `final`."""
-    begin = f".{final.name[:150]}."
+    begin = f".{_begin(final)}."
     for path in final.parent.iterdir():
         found = _LEFT.fullmatch(path.name.removeprefix(begin)) if path.name.startswith(begin) else None
         if found and found["host"] == _HOST and not runs(int(found["pid"])):

@@ -170,4 +170,14 @@ def _is_change(line: Mapping[str, Any]) -> bool:
     known = [place for place in places if isinstance(place, int) and place >= 0]
     if known != places or known != sorted(set(known)):
         return False
-    return all(each.get("done") in _DONE and isinstance(each.get("negative"), dict) for each in changes)
+    return all(each.get("done") in _DONE and _is_negative(each.get("negative")) for each in changes)
+
+
+def _is_negative(told: Any) -> bool:
+    if not isinstance(told, dict):
+        return False
+    extra = told.get("extra")
+    try:
+        return extra is None or isinstance(orjson.loads(extra), dict)
+    except orjson.JSONDecodeError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from eci.datasets.reading import read
 from eci.datasets.rows import ReadOptions, Rows
 from eci.datasets.writing import write
 from eci.errors import DataError
-from eci.examples import ROWS
+from eci.examples import ROWS, shorten
 
 # Rows that eci mine had in a batch, and readers have, while the writer of Parquet still kept batches apart.
 _BATCHES = (256, 4096)
@@ -68,6 +69,12 @@ def undo(log: Path, out: Path) -> Undone:
         It cannot be written there.
     """
     changes = Changes.read(log)
+    # Not by a method of Path: it fails where a name is too long.
+    if not os.path.isfile(changes.fixed_path):
+        raise DataError(
+            f"{log}: speaks of {shorten(changes.fixed)!r}, and there is no such file beside it. Put the log "
+            "where the fixed rows are."
+        )
     fixed = read([changes.fixed_path], ReadOptions(layout="eci"))
     changes.refuse_others()
     contents: list[Content] = []

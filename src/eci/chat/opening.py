@@ -90,7 +90,7 @@ def explained(path: Path, hint: str | None = None) -> Iterator[None]:
             f"The journal {path} cannot be used: {error}.",
             hint=hint or "Free space or wait for who else uses it, or choose another with --journal.",
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise damaged(path, str(error)) from error
 
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused, 2 usage, 130 interrupted. Results go to stdout, e
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 
@@ -31,6 +32,8 @@ _COMMANDS = (
     "convert",
     "cache",
 )
+# Ids and texts in messages come from data: they move no cursor and turn no line around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Commands(click.Group):
@@ -111,4 +114,9 @@ def _say(message: str, debug: bool) -> None:
         import traceback
 
         traceback.print_exc()
-    click.echo(message, err=True)
+    click.echo(_CONTROLS.sub(_escaped, message), err=True)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A character that a terminal would obey, as Python writes it."""
+    return found[0].encode("unicode_escape").decode()

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from eci.datasets.chunks import Chunk
 from eci.datasets.columns import untitled
 from eci.datasets.fields import ID, TEXT, Column
-from eci.datasets.files import COLLECTIONS, FORMATS, open_file, open_folder, opened, read_cells, stem
+from eci.datasets.files import COLLECTIONS, FORMATS, open_file, open_folder, read_cells, stem
 from eci.datasets.identity import hashes, text_hashes
+from eci.datasets.opening import lines_of, opened
 from eci.errors import DataError
 from eci.examples import joined
 from eci.types import Flags, Integers
@@ -155,7 +156,7 @@ def _chunks(path: Path) -> Iterable[Chunk]:
         return open_folder(path).chunks(20_000)
     if path.name.removesuffix(".gz").endswith((".tsv", ".csv")) and path.exists():
         with opened(path) as handle:
-            first = handle.readline().decode(errors="replace").rstrip("\r\n")
+            first = next(lines_of(handle, path), b"").decode(errors="replace").rstrip("\r\n")
         cells = first.removeprefix("\ufeff").split("\t" if ".tsv" in path.name else ",")
         if not set(cells) & set(_ID_KEYS) and len(cells) in (2, 3):
             header = ("id", "text") if len(cells) == 2 else ("id", "title", "text")

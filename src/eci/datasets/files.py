@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
-import zlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal
 
 import orjson
 import pyarrow as pa
 
 from eci.datasets.chunks import Chunk
+from eci.datasets.opening import MOST_LINE, decode, lines_of, opened, whole
 from eci.errors import DataError
 
 CHUNK_BYTES = 32_000_000
+# Rows that a column of one long text, which a dictionary holds once, is unpacked for at a time.
+_PIECE_ROWS = 256
 MARKER = "eci.json"  # lies in folders that eci wrote; see `eci.datasets.folders`
 _ASIDE = {MARKER, "merlin_metadata.json", "dataset_infos.json"}
 COLLECTIONS = ("corpus", "documents", "docs", "passages", "collection", "queries")
@@ -60,7 +62,8 @@ def stem(path: Path) -> str:
 
 def open_file(path: Path) -> Input:
     """A file of rows in one of the known formats."""
-    if not path.exists():
+    # Not by a method of Path: it fails where a name is too long.
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder.")
     reader = _reader(path)
     return Input(str(path), stem(path), lambda size: reader(path, size), (path,), path.parent)
@@ -96,7 +99,7 @@ def read_lines(path: Path, size: int) -> Iterator[Chunk]:
     numbers: list[int] = []
     held = 0
     with opened(path) as handle:
-        for number, line in enumerate(handle, 1):
+        for number, line in enumerate(lines_of(handle, path), 1):
             bare = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if not bare.strip():
                 continue
@@ -112,12 +115,11 @@ def read_lines(path: Path, size: int) -> Iterator[Chunk]:
 
 def read_json(path: Path, size: int) -> Iterator[Chunk]:
     """A JSON file: a list of objects, an object with the list ``data`` (nemo), or JSON lines after all."""
-    with opened(path) as handle:
-        whole = handle.read()
-    if _is_lines(whole):
+    data = whole(path)
+    if _is_lines(data):
         yield from read_lines(path, size)
         return
-    content = _json(whole, str(path))
+    content = _json(data, str(path))
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise DataError(
@@ -138,7 +140,7 @@ def read_objects(rows: Sequence[dict[str, Any]], size: int, where: str = "") -> 
 
 def read_cells(path: Path, size: int, header: Sequence[str] | None = None) -> Iterator[Chunk]:
     """A CSV or TSV file with a header, or without one if `header` is given."""
-    csv.field_size_limit(2**31 - 1)
+    csv.field_size_limit(MOST_LINE)
     delimiter = "\t" if _ending(path) == ".tsv" else ","
     # A TSV without a header is a dump such as MS MARCO's, in which quotes are part of the text.
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if header is None else csv.QUOTE_NONE
@@ -169,8 +171,9 @@ def read_parquet(path: Path, size: int) -> Iterator[Chunk]:
 
     try:
         with pq.ParquetFile(path) as file:
-            yield from tables(file.iter_batches(_fitting(file.metadata, size)), str(path))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            most = _fitting(file.metadata, size)
+            yield from tables(_gathered(file.iter_batches(min(most, _PIECE_ROWS)), most), str(path))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from error
 
 
@@ -181,7 +184,7 @@ def tables(parts: Iterator[Any], where: str) -> Iterator[Chunk]:
         table = pa.Table.from_batches([part]) if isinstance(part, pa.RecordBatch) else part
         try:
             table.validate(full=True)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{where}: rows {start} to {start + len(table) - 1}: {error}") from error
         if len(table):
             yield Chunk(where, range(start, start + len(table)), table=table)
@@ -194,44 +197,12 @@ def nemo_corpora(files: Sequence[Path]) -> tuple[Path, ...]:
     for file in files:
         if file.suffix != ".json":
             continue
-        with opened(file) as handle:
-            content = _json(handle.read(), str(file))
+        content = _json(whole(file), str(file))
         named = content.get("corpus", []) if isinstance(content, dict) else []
         for entry in named if isinstance(named, list) else [named]:
             path = file.parent / str(entry.get("path") if isinstance(entry, dict) else entry)
             found += [path] if path.exists() and path not in found else []
     return tuple(found)
-
-
-def opened(path: Path) -> IO[bytes]:
-    """A file in bytes, unpacked if it is gzipped."""
-    try:
-        with path.open("rb") as handle:
-            packed = handle.read(2) == b"\x1f\x8b"
-        return cast(IO[bytes], _Unpacked(path) if packed else path.open("rb"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened: {error.strerror}.") from error
-
-
-class _Unpacked(gzip.GzipFile):
-    """A gzipped file whose damage is told as what it is."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
-
-    def read(self, size: int | None = -1) -> bytes:
-        return self._whole(lambda: super(_Unpacked, self).read(size))
-
-    def readline(self, size: int | None = -1) -> bytes:
-        return self._whole(lambda: super(_Unpacked, self).readline(size))
-
-    def _whole(self, get: Callable[[], bytes]) -> bytes:
-        try:
-            return get()
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(
-                f"{self.name}: the gzip data are damaged or cut short. Fetch the file again."
-            ) from error
 
 
 def parsed(line: bytes, place: str) -> dict[str, Any]:
@@ -260,31 +231,41 @@ def _json(text: bytes, place: str) -> Any:
         ) from None
 
 
-def decode(text: bytes, place: str) -> str:
-    """UTF-8 bytes as a text."""
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{place}: not UTF-8: byte 0x{text[error.start]:02x} at position {error.start}. "
-            "Convert the file, for instance: iconv -f latin1 -t utf-8."
-        ) from None
-
-
 def _decoded(handle: IO[bytes], path: Path) -> Iterator[str]:
-    for number, line in enumerate(handle, 1):
+    for number, line in enumerate(lines_of(handle, path), 1):
         yield decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, f"{path}:{number}")
 
 
-def _is_lines(whole: bytes) -> bool:
-    first = whole.lstrip().split(b"\n", 1)[0]
+def _is_lines(data: bytes) -> bool:
+    first = data.lstrip().split(b"\n", 1)[0]
     if not first.startswith(b"{"):
         return False
     try:
         orjson.loads(first)
     except orjson.JSONDecodeError:
         return False
-    return b"\n" in whole.strip() or not {"data", "corpus"} <= set(orjson.loads(first))
+    return b"\n" in data.strip() or not {"data", "corpus"} <= set(orjson.loads(first))
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Small batches put together, by what they hold and not by what the file says that they do."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(_undictionaried(batch))
+        if sum(map(len, held)) >= size or sum(each.nbytes for each in held) >= 2 * CHUNK_BYTES:
+            yield pa.Table.from_batches(held).combine_chunks()
+            held = []
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _undictionaried(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose bytes count each text as often as it stands there."""
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _fitting(metadata: Any, size: int) -> int:

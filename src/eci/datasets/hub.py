@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from eci.datasets.chunks import Chunk
 from eci.datasets.files import Input, tables
 from eci.errors import DataError, MissingDependency
@@ -31,8 +29,11 @@ def saved_input(folder: Path, split: str | None) -> Input:
     datasets = _library(f"Reading the saved dataset {folder}")
     try:
         found = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
-        raise DataError(f"{folder}: cannot be read as a saved dataset: {error}") from error
+    except Exception as error:  # the library looks at nothing before it uses it
+        raise DataError(
+            f"{folder}: cannot be read as a saved dataset: {_first_line(error)}. "
+            "Save it again, or fetch it again."
+        ) from error
     where, home, label = str(folder), folder, folder.resolve().name
     notes: tuple[str, ...] = ()
     if isinstance(found, dict):
@@ -109,5 +110,10 @@ def _ask(repository: str) -> None:
 
 
 def _unreachable(name: str, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-    return DataError(f"{name}: cannot be read from the hub: {reason}. Check the name and the connection.")
+    return DataError(
+        f"{name}: cannot be read from the hub: {_first_line(error)}. Check the name and the connection."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

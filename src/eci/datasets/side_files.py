@@ -40,6 +40,15 @@ NAMES: Mapping[str, Names] = {
     "beir": Names("corpus.jsonl", "_id", "queries.jsonl", "_id"),
 }
 
+# What Windows opens in the place of files.
+_DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10)),
+}
+
 
 class Texts:
     """Writes each document and each query once, while rows pass by."""
@@ -82,6 +91,7 @@ class Judgements:
         for name in ("qrels", "runs"):
             (folder / name).mkdir(parents=True)
         self._runs = folder / "runs"
+        self._named: dict[str, str] = {}
         self._seen = Seen()
         self._qrels: IO[bytes] = stack.enter_context((folder / "qrels" / "train.tsv").open("wb"))
         self._qrels.write(b"query-id\tcorpus-id\tscore\n")
@@ -109,10 +119,19 @@ class Judgements:
             zip(names, negatives.fields["id"].to_pylist(), rank.tolist(), score.tolist(), strict=True)
         )
         for label in dict.fromkeys(source.tolist()):
-            with (self._runs / _file_name(label)).open("a", encoding="utf-8", newline="") as handle:
+            with (self._runs / self._file_name(label)).open("a", encoding="utf-8", newline="") as handle:
                 for at in np.flatnonzero(source == label):
                     query, document, place, value = lines[at]
                     handle.write(f"{query}\tQ0\t{document}\t{place}\t{value!r}\t{label}\n")
+
+    def _file_name(self, source: str) -> str:
+        """A name that no disk takes for a path, for a device or for the run of another source."""
+        name = quote(source, safe=" +,=@()")
+        reserved = name.split(".")[0].strip().upper() in _DEVICES
+        fits = name.strip(". ") and len(name) <= 120 and not reserved
+        # Of names that differ in case alone, the first keeps its own.
+        own = self._named.setdefault(name.lower(), source) == source
+        return f"{name if fits and own else digest(source)}.trec"
 
     def _judge(self, out: Outgoing) -> None:
         side = out.positives
@@ -226,8 +245,3 @@ def refuse_breaks(names: pa.Array) -> None:
         raise OutputError(
             f"the id or source {bad[0].as_py()!r} holds a tab or a line break, which no run can."
         )
-
-
-def _file_name(source: str) -> str:
-    name = quote(source, safe=" +,=@()")
-    return f"{name if name.strip('. ') and len(name) <= 120 else digest(source)}.trec"

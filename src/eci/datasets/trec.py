@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from eci.datasets.columns import repeated
-from eci.datasets.files import decode, opened, stem
+from eci.datasets.files import stem
+from eci.datasets.opening import decode, lines_of, opened
 from eci.errors import DataError
 
 _RUN = {
@@ -62,7 +63,8 @@ def read_run(path: Path, label: str) -> pa.Table:
 def _table(path: Path, schemas: tuple[dict[str, Any], ...], header: bool) -> pa.Table:
     """Lines of words between tabs or blanks, as columns of the schema that is as wide as the first line."""
     with opened(path) as handle:
-        lines = [decode(handle.readline(), f"{path}:{number}").rstrip("\r\n") for number in (1, 2)]
+        read = lines_of(handle, path)
+        lines = [decode(next(read, b""), f"{path}:{number}").rstrip("\r\n") for number in (1, 2)]
     if not lines[0].strip():
         raise DataError(f"{path}: has no rows.")
     words = _words(lines[0].removeprefix("\ufeff"))
@@ -98,7 +100,7 @@ def _slow(path: Path, schema: dict[str, Any], skip: int) -> pa.Table:
     """Line by line: several blanks between words, and words for what is wrong."""
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     with opened(path) as handle:
-        for number, line in enumerate(handle, 1):
+        for number, line in enumerate(lines_of(handle, path), 1):
             if number <= skip or not line.strip():
                 continue
             words = _words(decode(line, f"{path}:{number}").rstrip("\r\n"))

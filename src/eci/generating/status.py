@@ -12,6 +12,7 @@ import orjson
 from eci.chat.entries import Group, Status
 from eci.chat.journal import Journal
 from eci.chat.masking import shown
+from eci.chat.opening import damaged
 from eci.chat.sending import kind
 from eci.chat.submitted import UnderWay, under_way
 from eci.results import count
@@ -100,9 +101,16 @@ def journal_status(path: Path, price: tuple[float, float] | None = None) -> Jour
     """
     opened = Journal(path, read_only=True)
     try:
-        found, batches = opened.status(), under_way(opened)
+        return _told(path, opened.status(), under_way(opened), price)
+    except (TypeError, ValueError, ArithmeticError) as error:  # SQLite keeps any value in any column
+        raise damaged(path, str(error)) from error
     finally:
         opened.close()
+
+
+def _told(
+    path: Path, found: Status, batches: list[UnderWay], price: tuple[float, float] | None
+) -> JournalStatus:
     prompts, completions = found.prompt_tokens, found.completion_tokens
     return JournalStatus(
         journal=str(path),

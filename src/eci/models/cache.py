@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from eci.errors import CacheError, MissingDependency
+from eci.models.pages import DamagedError, refuse_damaged
 from eci.types import Flags, Vectors
 
 _FIRST_SIZE = 1 << 28
@@ -28,6 +29,8 @@ _FULL = 1 << 20
 # Texts looked up in one transaction: an old one would keep LMDB from using freed pages again.
 _CHUNK = 1 << 14
 _FILE = "data.mdb"
+# Of an encoder, what `info` is asked for.
+_TOLD = {"name", "precision", "dimension", "weights_blake2b"}
 # LMDB allows a process one environment a folder: who opens a cache again shares it.
 _OPEN: dict[Path, tuple[Any, set[int]]] = {}
 _OPENING = Lock()
@@ -69,7 +72,7 @@ class EmbeddingCache:
             self._key = self.folder.resolve()
             self._environment = self._opened()
             try:
-                self._refuse_truncated()
+                self._refuse_broken()
                 self._vectors = self._environment.open_db(b"vectors")
                 self._encoders = self._environment.open_db(b"encoders")
             except BaseException:
@@ -125,7 +128,7 @@ class EmbeddingCache:
             for key in transaction.cursor(db=self._vectors).iternext(values=False):
                 counts[bytes(key[:16])] = counts.get(bytes(key[:16]), 0) + 1
             encoders = [
-                {**json.loads(bytes(value)), "vectors": counts.get(bytes(key), 0)}
+                {**self._described(value), "vectors": counts.get(bytes(key), 0)}
                 for key, value in transaction.cursor(db=self._encoders)
             ]
         return {
@@ -173,11 +176,26 @@ class EmbeddingCache:
             raise CacheError(self._damaged("a vector does not match its checksum"))
         return np.frombuffer(data, dtype="<f4")
 
-    def _refuse_truncated(self) -> None:
+    def _described(self, value: Any) -> dict[str, Any]:
+        try:
+            told = json.loads(bytes(value))
+            if not isinstance(told, dict) or not told.keys() >= _TOLD:
+                raise ValueError("it is incomplete")
+        except (ValueError, RecursionError) as error:
+            raise CacheError(self._damaged(f"what it tells of an encoder cannot be read: {error}")) from error
+        return told
+
+    def _refuse_broken(self) -> None:
         # Reading a page beyond the end of the file would kill the process, not raise.
         info, page = self._environment.info(), self._environment.stat()["psize"]
-        if self._bytes() < info["last_pgno"] * page:
+        if self._bytes() < (info["last_pgno"] + 1) * page:
             raise CacheError(self._damaged(f"{_FILE} is shorter than it says"))
+        if self._lmdb.version()[:2] == (0, 9):
+            with self._transaction() as transaction:
+                try:
+                    refuse_damaged(self.folder / _FILE, page, transaction.id())
+                except DamagedError as error:
+                    raise CacheError(self._damaged(str(error))) from error
 
     def _bytes(self) -> int:
         file = self.folder / _FILE

@@ -25,6 +25,8 @@ _FILES: dict[Role, str] = {"query": "queries", "document": "corpus"}
 _KINDS = (".npy", ".safetensors")
 # Of the tensors of a safetensors file; numpy has no bfloat16, whose 16 bits are the upper ones of a float32.
 _TENSORS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+# As the library of safetensors has it.
+_MOST_HEADER = 100_000_000
 
 
 class PrecomputedEncoder:
@@ -160,12 +162,14 @@ def _opened(path: Path) -> tuple[NDArray[Any], str]:
     """A matrix on disk, and its precision."""
     try:
         if path.suffix == ".npy":
-            matrix: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            matrix: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
             precision = str(matrix.dtype)
         else:
             matrix, precision = _tensor(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EncoderError(f"{path}: is no matrix that can be read ({error}).") from error
+    except Exception as error:  # NumPy reads a head as Python, which fails in many ways
+        raise EncoderError(
+            f"{path}: is no matrix that can be read ({_first_line(error)}). Write it again."
+        ) from error
     if matrix.ndim != 2 or precision not in ("float32", "float16", "bfloat16"):
         raise EncoderError(
             f"{path}: holds {precision} of shape {matrix.shape}. Expected float32, float16 or, in "
@@ -174,11 +178,15 @@ def _opened(path: Path) -> tuple[NDArray[Any], str]:
     return matrix, precision
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _tensor(path: Path) -> tuple[NDArray[Any], str]:
     """The only tensor of a safetensors file."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if not 0 < size < path.stat().st_size:
+        if not 0 < size <= min(_MOST_HEADER, path.stat().st_size - 8):
             raise ValueError("it has no header")
         header = json.loads(file.read(size))
     tensors = {name: told for name, told in header.items() if name != "__metadata__"}
@@ -187,8 +195,11 @@ def _tensor(path: Path) -> tuple[NDArray[Any], str]:
     ((_, told),) = tensors.items()
     if told["dtype"] not in _TENSORS:
         raise ValueError(f"its tensor is {told['dtype']}")
-    start = 8 + size + int(told["data_offsets"][0])
-    matrix = np.memmap(path, _TENSORS[told["dtype"]], "r", start, tuple(told["shape"]))
+    first, shape = told["data_offsets"][0], tuple(told["shape"])
+    if first < 0 or min(shape, default=0) < 0:
+        raise ValueError("its header counts below 0")
+    start = 8 + size + int(first)
+    matrix = np.memmap(path, _TENSORS[told["dtype"]], "r", start, shape)
     return matrix, {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[told["dtype"]]
 
 
@@ -210,8 +221,10 @@ def _rows(path: Path) -> tuple[int, Seen]:
                     number, waiting = _number(rows, waiting, number), []
     except FileNotFoundError as error:
         raise EncoderError(f"{path}: is missing. It tells which text each vector is of.") from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise EncoderError(f"{path}: is no Parquet file that can be read ({error}).") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise EncoderError(
+            f"{path}: is no Parquet file that can be read ({_first_line(error)}). Write it again."
+        ) from error
     return _number(rows, waiting, number), rows
 
 

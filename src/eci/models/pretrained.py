@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eci.errors import EncoderError, MissingDependency
+from eci.models.trusted import refuse_untrusted
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -160,6 +161,8 @@ def _load(path: str, kind: Kind, arguments: dict[str, Any]) -> Any:
     except ImportError as error:
         raise MissingDependency(kind.what, "sentence-transformers", "encode") from error
     _refuse_absent(arguments.get("device"))
+    if not arguments.get("trust_remote_code"):
+        arguments = _wary(path, kind, arguments)
     try:
         with quiet():
             return getattr(sentence_transformers, kind.constructor)(path, **arguments)
@@ -168,6 +171,35 @@ def _load(path: str, kind: Kind, arguments: dict[str, Any]) -> Any:
             f"The model {path!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). "
             "Expected a folder or a hub name that sentence-transformers can load."
         ) from error
+
+
+def _wary(path: str, kind: Kind, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What to load a model with that is not trusted, once its configuration has been looked at.
+
+    Raises
+    ------
+    EncoderError
+        Loading it could run code that comes with it.
+    """
+    from huggingface_hub import snapshot_download
+
+    folder = Path(path)
+    if not folder.is_dir():
+        repository = path if "/" in path else f"{kind.organisation}/{path}"
+        try:
+            folder = Path(
+                snapshot_download(
+                    repository,
+                    revision=arguments.get("revision"),
+                    allow_patterns=["*.json"],
+                    local_files_only=arguments.get("local_files_only", False),
+                )
+            )
+        except Exception:  # noqa: BLE001  what is not there cannot be loaded either, which is told below
+            folder = Path()
+    if folder.name:
+        refuse_untrusted(folder)
+    return {**arguments, "model_kwargs": {**(arguments.get("model_kwargs") or {}), "use_safetensors": True}}
 
 
 def _refuse_absent(device: str | None) -> None:

@@ -150,8 +150,8 @@ def read_sample(path: Path, most: int, result: ScoreResult) -> Sample:
     """
     try:
         found = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: no Parquet file that can be read ({error}).") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no Parquet file that can be read ({_first_line(error)}).") from error
     known = (found.metadata or {}).get(_KEY)
     if known is None or not found.equals(ROWS):
         raise DataError(
@@ -173,7 +173,7 @@ def read_sample(path: Path, most: int, result: ScoreResult) -> Sample:
                     had += len(groups[-1])
             sample = _sample(groups, min(most, total), total)
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise DataError(f"{path}: is damaged ({error}). {_AGAIN}") from error
+        raise DataError(f"{path}: is damaged ({_first_line(error)}). {_AGAIN}") from error
     strange = set(sample.sources).difference(entry.source for entry in result.sources)
     if strange or None in (*sample.labels, *sample.queries, *sample.documents):
         raise DataError(f"{path}: is damaged (sources or texts that are none of the result's). {_AGAIN}")
@@ -195,7 +195,7 @@ def refuse(path: Path) -> None:
     if path.exists():
         try:
             own = _KEY in (pq.read_schema(path).metadata or {})
-        except (OSError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowException, UnicodeDecodeError):
             own = False
         if not own:
             raise OutputError(
@@ -298,6 +298,10 @@ def _sample(groups: list[pa.Table], size: int, total: int) -> Sample:
         ),
         total=total,
     )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _numbered(columns: list[pa.DictionaryArray]) -> tuple[tuple[str, ...], Integers]:

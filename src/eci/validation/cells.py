@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from eci.atomic import atomic_path, held
+from eci.atomic import atomic_path, held, let_go
 from eci.errors import DataError, InUseError
 from eci.models import pretrained
 from eci.models.loading import prepared_encoder
@@ -167,13 +167,14 @@ class Bench(Prepared):
                 path.rename(path.with_suffix(".bad"))
                 self._progress(f"{path} is no JSON: moved to {path.stem}.bad, and run again", 0, 0)
                 return None
+            let_go(_lock(path), path)
         return self._kept[cell]
 
     def run(self, cell: Cell) -> dict[str, Any] | None:
         """Train, evaluate and keep a cell; None if another run is at it."""
         path = self.path(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.parent / f".{path.name}.lock"
+        lock = _lock(path)
         with suppress(InUseError), held(lock, path):
             kept = self.kept(cell) if path.exists() else None
             if kept is None:
@@ -247,6 +248,10 @@ class Bench(Prepared):
     def weights(self) -> str:
         """A digest of the weights that every cell starts from."""
         return self._model.weights
+
+
+def _lock(path: Path) -> Path:
+    return path.parent / f".{path.name}.lock"
 
 
 def versions() -> dict[str, str]:

@@ -202,7 +202,7 @@ class Experiment:
             loaded = _toml().loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}: is no TOML: {error}.") from error
         try:
             return cls.of(loaded)

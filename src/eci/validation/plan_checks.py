@@ -29,6 +29,7 @@ from eci.validation.experiment import (
 Kind = TypeVar("Kind")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_MOST_LETTERS = 80
 # torch takes larger ones, NumPy's global generator, which the trainer seeds too, does not.
 _SEEDS = 2**32
 # Entries of the tables that a cell decides, and why nobody else may.
@@ -153,11 +154,16 @@ def _refuse_names(noun: str, names: Sequence[str]) -> None:
     _refuse_twice(noun, names)
     if not names:
         raise DataError(f"{noun}: there are none. Name at least one.")
-    bad = [name for name in names if not _NAME.fullmatch(name)]
+    bad = [name for name in names if not _NAME.fullmatch(name) or len(name) > _MOST_LETTERS]
     if bad:
         raise DataError(
             f"{noun}: {bad[0]!r} becomes the name of a file: letters, digits and . _ + - alone, the first a "
-            "letter or digit."
+            f"letter or digit, at most {_MOST_LETTERS}."
+        )
+    if len({name.lower() for name in names}) < len(names):
+        raise DataError(
+            f"{noun}: {listed(names)} become names of files, and two of them differ in case alone. "
+            "Rename one: not every disk tells them apart."
         )
 
 

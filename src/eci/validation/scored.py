@@ -32,6 +32,8 @@ from eci.validation.observations import MetricValues
 from eci.validation.sources import digest_of, settled
 
 SCHEMA = "eci.scores/1"
+# Of the name of an encoder, in that of a file.
+_MOST_LETTERS = 50
 
 # N = 0 gives 0 by definition; of the others those have an opinion that in-batch negatives were measured by.
 _ZERO = ("capacity", "eci", "eci_query", "eci_mean_margin", "arithmetic", "eci_sem", "eci_sem_trace")
@@ -68,7 +70,8 @@ class Scored:
             if name in _ZERO or name in _GAINS:
                 values[NONE] = 0.0
             elif name in without:
-                values[NONE] = without[name]["value"]
+                known = without[name]["value"]
+                values[NONE] = math.nan if known is None else known
             told = verdicts if name == "alignment_gain" else {}
             if all(map(math.isnan, values.values())):
                 continue
@@ -101,7 +104,7 @@ def scored(bench: Bench, encoder: str, progress: Progress = silent) -> Scored:
         corpora = Corpora(drawn(document_texts_of(bench.corpus), probing))
         told = [model, settled(settings), settled(probing), [digest for _, digest in bench.sources.values()]]
         told.append(digest_of(corpora.candidates))
-        stem = f"{bench.plan.name}-{encoder.replace('/', '--')}-{digest_of(told)}"
+        stem = f"{bench.plan.name}-{encoder.replace('/', '--')[-_MOST_LETTERS:]}-{digest_of(told)}"
         path = bench.folder / "scores" / f"{stem}.json"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eci.atomic import atomic_path, held
+from eci.atomic import atomic_path, held, let_go
 from eci.datasets import ReadOptions, beir, read, write
 from eci.datasets.columns import Documents
 from eci.datasets.identity import fingerprint
@@ -73,9 +73,12 @@ def sources_made(
         told = [settled(plan), collection.split, base, parts, fingerprint([given]) if given else None]
         digest = digest_of(told + ([collection.queries] if collection.queries else []))
         out = folder / f"{plan.name}-{digest}.parquet"
+        lock = folder / f".{out.name}.lock"
+        if out.exists():
+            let_go(lock, out)
         while not out.exists():
             try:
-                with held(folder / f".{out.name}.lock", out):
+                with held(lock, out):
                     # Another run may have made it meanwhile.
                     if not out.exists():
                         _make(plan, collection, home, found, given, out)
