@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-full test-numpy test-oldest check sbom audit format bench bench-all clean
+.PHONY: install demo test test-full test-minimal test-numpy test-oldest release-check docs check sbom audit format bench bench-all clean
 
 install: $(VENV)/.installed  ## everything the other commands need, in .venv
 
@@ -19,8 +19,19 @@ demo: install  ## mine and score negatives for Python's own docstrings
 test: install test-numpy  ## all tests that need neither a hub nor a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-test-full:  ## the same, where files that cannot run here (no Chromium) are failures
+test-full:  ## the same, where a test that cannot run here (no Chromium, no ECI_DATA) is a failure
 	ECI_FULL=1 $(MAKE) test
+
+# The core and what runs tests; tests of anything else are skipped. For another Python and more, without torch:
+#   make test-minimal PYTHON=python3.13 EXTRAS=[chat,datasets,mine,numba,report,test]
+# constraints.txt has no versions for Python 3.10: PINS= there.
+EXTRAS ?=
+PINS ?= --constraint constraints.txt
+test-minimal:
+	$(PYTHON) -m venv --clear .venv-minimal
+	.venv-minimal/bin/python -m pip --disable-pip-version-check install --quiet $(PINS) \
+		--editable ".$(EXTRAS)" hypothesis pytest pytest-timeout pytest-xdist
+	OMP_NUM_THREADS=1 .venv-minimal/bin/python -m pytest --numprocesses auto --dist loadfile
 
 # The metrics promise to run where nothing but numpy is installed.
 test-numpy:
@@ -40,10 +51,22 @@ test-oldest:
 		--constraint tests/oldest-extras.txt --editable ".[all,test]"
 	.venv-oldest/bin/python -m pytest
 
+release-check:  ## wheel and sdist, each installed alone, with every extra in turn; long
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt build hatchling twine
+	.venv-release/bin/python tests/release.py
+
+docs: install  ## the site, under build/site; warnings are errors, the tutorial and every code block are run
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going -q -b html -c docs -d build/doctrees . build/site
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto tests/doc_blocks.py
+
 check: install  ## formatting, lint, types, architecture, links in the documentation
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed_client.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/test_docs.py
 
@@ -88,4 +111,4 @@ bench-all: bench demo  ## hours: those without a peer too, results under benchma
 	for damage in known hidden style; do $(BIN)/python benchmarks/contamination.py nfcorpus $$damage; done
 
 clean:
-	rm -rf $(VENV) .venv-numpy .venv-oldest .venv-audit build demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-audit .venv-minimal .venv-numpy .venv-oldest .venv-release build demo .mypy_cache .pytest_cache .ruff_cache

@@ -499,6 +499,7 @@ def test_non_finite_scores_are_seen_by_the_detector(tmp_path):
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_order_of_rows_and_size_of_batches_change_no_score(tmp_path, learned):
+    pytest.importorskip("pandas")
     rows = make_rows(140, {"bm25": 5, "dense": 3})
     for each in rows if learned else rows[::3]:
         more = [each["query"] + " again", each["query"] + " and again"]

@@ -72,6 +72,7 @@ def ask(folder, server, count=1, **given):
 # One request
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("shape", ["ok", "fence", "thinking", "spare"])
 def test_answers_in_any_dress_are_read(tmp_path, shape):
     with ChatServer(lambda *_: shape) as server:
@@ -81,6 +82,7 @@ def test_answers_in_any_dress_are_read(tmp_path, shape):
     assert server.asked == {"question 0": 1}
 
 
+@pytest.mark.extra("chat")
 def test_half_a_character_harms_nothing(tmp_path):
     from chat_server import completion
 
@@ -91,6 +93,7 @@ def test_half_a_character_harms_nothing(tmp_path):
             assert (reply.value, reply.kept) == ({"reason": "half ? of ? it", "number": 1}, kept)
 
 
+@pytest.mark.extra("chat")
 def test_what_is_sent(tmp_path):
     with ChatServer() as server:
         ask(tmp_path, server, temperature=0.5, max_tokens=77, seed=3)
@@ -109,6 +112,7 @@ def test_what_is_sent(tmp_path):
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -136,6 +140,7 @@ def test_a_passing_fault_is_asked_again(tmp_path, fault):
     assert (time.monotonic() - began >= 0.1) or fault != "429-after"
 
 
+@pytest.mark.extra("chat")
 def test_silence_is_given_up_and_asked_again(tmp_path):
     with ChatServer(lambda _, nth, __: "timeout" if nth == 1 else "ok") as server:
         (reply,) = ask(tmp_path, server, timeout=0.6)
@@ -143,6 +148,7 @@ def test_silence_is_given_up_and_asked_again(tmp_path):
     assert server.asked == {"question 0": 2}
 
 
+@pytest.mark.extra("chat")
 def test_attempts_are_bounded_and_the_next_run_asks_again(tmp_path):
     with ChatServer(lambda *_: "500") as server:
         (reply,) = ask(tmp_path, server, attempts=3)
@@ -154,6 +160,7 @@ def test_attempts_are_bounded_and_the_next_run_asks_again(tmp_path):
     assert server.asked == {"question 0": 4}
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("fault", ["wrong-keys", "truncated"])
 def test_the_model_is_told_once_what_is_wrong(tmp_path, fault):
     with ChatServer(lambda _, nth, __: fault if nth == 1 else "ok") as server:
@@ -167,6 +174,7 @@ def test_the_model_is_told_once_what_is_wrong(tmp_path, fault):
     assert json.dumps(SCHEMA) in second[3]["content"]
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     ("fault", "said", "times"),
     [
@@ -199,6 +207,7 @@ def ask_twice(folder, server, **given):
         return [*opened.ask(requests(1)), *opened.ask(requests(1))]
 
 
+@pytest.mark.extra("chat")
 def test_retrying_what_failed_does_so_once_a_run(tmp_path):
     with ChatServer(lambda *_: "empty") as server:
         ask(tmp_path, server)
@@ -206,6 +215,7 @@ def test_retrying_what_failed_does_so_once_a_run(tmp_path):
     assert server.asked == {"question 0": 2}
 
 
+@pytest.mark.extra("chat")
 def test_an_answer_that_can_be_read_by_now_is_not_asked_again(tmp_path):
     with ChatServer(lambda *_: "wrong-keys") as server:
         ask(tmp_path, server)
@@ -218,6 +228,7 @@ def test_an_answer_that_can_be_read_by_now_is_not_asked_again(tmp_path):
     assert server.asked == {"question 0": 2}
 
 
+@pytest.mark.extra("chat")
 def test_after_a_kill_before_the_repair_only_that_is_asked(tmp_path):
     with ChatServer() as server:
         with asker(tmp_path, server.url) as opened:
@@ -241,6 +252,7 @@ def digest_and_claim(opened, texts):
 # What an endpoint does not understand
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("message", ["response_format is not supported", "Bad request"])
 def test_without_response_format_the_schema_goes_into_the_prompt(tmp_path, message):
     def script(question, nth, body):
@@ -253,6 +265,7 @@ def test_without_response_format_the_schema_goes_into_the_prompt(tmp_path, messa
     assert json.dumps(SCHEMA) in server.bodies[-1]["messages"][-1]["content"]
 
 
+@pytest.mark.extra("chat")
 def test_an_endpoint_that_ignores_the_schema_is_told_it_from_then_on(tmp_path):
     def script(question, nth, body):
         return "ok" if json.dumps(SCHEMA) in body["messages"][-1]["content"] else "wrong-keys"
@@ -263,6 +276,7 @@ def test_an_endpoint_that_ignores_the_schema_is_told_it_from_then_on(tmp_path):
     assert server.asked.total() == 21
 
 
+@pytest.mark.extra("chat")
 def test_the_limit_of_tokens_goes_by_the_name_that_is_taken(tmp_path):
     told = (400, {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'."}})
     with ChatServer(lambda q, n, body: told if "max_tokens" in body else "ok") as server:
@@ -271,6 +285,7 @@ def test_the_limit_of_tokens_goes_by_the_name_that_is_taken(tmp_path):
     assert [("max_completion_tokens" in body) for body in server.bodies] == [False] + 5 * [True]
 
 
+@pytest.mark.extra("chat")
 def test_a_bad_request_among_good_ones_is_that_requests_own(tmp_path):
     def script(question, nth, body):
         return (400, {"error": "odd"}) if question == "question 7" else "ok"
@@ -284,6 +299,7 @@ def test_a_bad_request_among_good_ones_is_that_requests_own(tmp_path):
 # Ends of a run
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     ("fault", "said", "retryable"),
     [
@@ -312,6 +328,7 @@ def test_what_holds_for_all_ends_the_run_at_once(tmp_path, fault, said, retryabl
         assert len(server.asked) <= states["open"] <= len(server.asked) + 4
 
 
+@pytest.mark.extra("chat")
 def test_no_endpoint_ends_the_run_at_once(tmp_path):
     with asker(tmp_path) as opened, pytest.raises(ChatError, match="No connection to 127.0.0.1:9: .*refused"):
         list(opened.ask(requests(100)))
@@ -331,6 +348,7 @@ def test_an_endpoint_that_goes_away_ends_the_run_and_loses_nothing(tmp_path):
         assert opened.journal.status().states["answered"] == 20
 
 
+@pytest.mark.extra("chat")
 def test_an_endpoint_that_answers_no_more_ends_the_run(tmp_path):
     def script(question, nth, body):
         return "ok" if int(question.split()[1]) < 30 else "500"
@@ -341,6 +359,7 @@ def test_an_endpoint_that_answers_no_more_ends_the_run(tmp_path):
         assert opened.journal.status().states["answered"] == 30
 
 
+@pytest.mark.extra("chat")
 def test_answers_under_way_are_kept_when_the_run_ends(tmp_path):
     def script(question, nth, body):
         if question == "question 3":
@@ -354,6 +373,7 @@ def test_answers_under_way_are_kept_when_the_run_ends(tmp_path):
         assert opened.journal.status().states == {"answered": 3, "open": 1}
 
 
+@pytest.mark.extra("chat")
 def test_errors_of_whoever_asks_pass_through_and_keep_what_is_under_way(tmp_path):
     def broken():
         yield from requests(3)
@@ -373,6 +393,7 @@ def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
         list(opened.ask(requests(1)))
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("key", ["sk 1", "sk-é", "sk\x01"])
 def test_a_key_that_cannot_be_one_is_not_sent_nor_shown(tmp_path, monkeypatch, key):
     monkeypatch.setenv("MY_KEY", key)
@@ -381,6 +402,7 @@ def test_a_key_that_cannot_be_one_is_not_sent_nor_shown(tmp_path, monkeypatch, k
     assert key not in str(caught.value)
 
 
+@pytest.mark.extra("chat")
 def test_without_a_key_a_local_endpoint_is_asked(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with ChatServer() as server:
@@ -389,6 +411,7 @@ def test_without_a_key_a_local_endpoint_is_asked(tmp_path, monkeypatch):
     assert KEY not in str(server.headers)
 
 
+@pytest.mark.extra("chat")
 def test_the_key_is_nowhere_to_be_found(tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     faults = {1: (429, {"error": {"message": f"slow down, {KEY}"}}), 2: "reset", 3: "wrong-keys", 4: "ok"}
@@ -423,6 +446,7 @@ def test_the_key_is_nowhere_to_be_found(tmp_path, caplog, capfd):
 # Many requests
 
 
+@pytest.mark.extra("chat")
 def test_a_thousand_requests_through_every_fault(tmp_path):
     passing = [
         "429",
@@ -478,6 +502,7 @@ def test_a_thousand_requests_through_every_fault(tmp_path):
         }
 
 
+@pytest.mark.extra("chat")
 def test_no_more_than_the_limit_are_under_way_and_requests_are_taken_as_needed(tmp_path):
     taken = []
 
@@ -494,6 +519,7 @@ def test_no_more_than_the_limit_are_under_way_and_requests_are_taken_as_needed(t
     assert server.most == 5
 
 
+@pytest.mark.extra("chat")
 def test_the_same_request_is_asked_once(tmp_path):
     with ChatServer(latency=0.05) as server, asker(tmp_path, server.url) as opened:
         replies = list(opened.ask([request(1), request(1), request(2), request(1, sample=1), request(1)]))
@@ -504,6 +530,7 @@ def test_the_same_request_is_asked_once(tmp_path):
     assert (opened.counts.answered, opened.counts.kept) == (3, 2)
 
 
+@pytest.mark.extra("chat")
 def test_what_depends_on_replies_is_asked_in_the_same_turn_with_no_thread_idle(tmp_path):
     replies, begun, polled = [], [], []
 
@@ -532,6 +559,7 @@ def test_a_source_that_waits_for_nothing_is_at_its_end(tmp_path):
         assert len(list(opened.ask(given))) == 3
 
 
+@pytest.mark.extra("chat")
 def test_requests_a_minute_are_kept(tmp_path):
     with ChatServer() as server:
         began = time.monotonic()
@@ -539,6 +567,7 @@ def test_requests_a_minute_are_kept(tmp_path):
         assert time.monotonic() - began >= 1.8
 
 
+@pytest.mark.extra("chat")
 def test_sixty_four_can_be_under_way(tmp_path):
     together = threading.Barrier(64)
 
@@ -608,6 +637,7 @@ def test_prompts_are_shown_without_what_steers_a_terminal(character):
     assert shown == "--- row \ufffd\n[user]\na\ufffdb\n\tc d 漢\u3000字 नि\u200d"
 
 
+@pytest.mark.extra("chat")
 def test_estimates_leave_the_journal_as_it_is(tmp_path):
     with ChatServer() as server:
         ask(tmp_path, server, 5)
@@ -640,6 +670,7 @@ def test_estimates_tell_what_waits_in_a_batch(tmp_path):
     assert estimate(given[0], replace(settings, base_url="http://127.0.0.1:8/v1"), given[2]).calls == 6
 
 
+@pytest.mark.extra("chat")
 def test_estimates_know_what_is_kept_and_what_answers_take(tmp_path):
     with ChatServer(lambda q, *_: "empty" if q == "question 1" else "ok") as server:
         ask(tmp_path, server, 5)
@@ -684,6 +715,7 @@ def test_after_the_error_that_ends_a_run_no_task_is_begun():
     assert begun == [0]
 
 
+@pytest.mark.extra("chat")
 def test_a_model_that_never_gives_the_form_is_not_paid_to_the_end(tmp_path):
     with ChatServer(lambda *_: "wrong-keys") as server, asker(tmp_path, server.url) as opened:
         with pytest.raises(ChatError, match=r"Of the last 28 answers of gpt-x to one") as caught:
@@ -708,6 +740,7 @@ def test_a_model_that_never_gives_the_form_is_not_paid_to_the_end(tmp_path):
                 list(opened.ask(others))
 
 
+@pytest.mark.extra("chat")
 def test_what_is_refused_says_nothing_of_the_model(tmp_path):
     with ChatServer(lambda *_: "refusal") as server, asker(tmp_path, server.url) as opened:
         replies = list(opened.ask(requests(200)))
@@ -715,6 +748,7 @@ def test_what_is_refused_says_nothing_of_the_model(tmp_path):
     assert all("refuses" in reply.error for reply in replies)
 
 
+@pytest.mark.extra("chat")
 def test_what_answers_take_is_told_by_prompt(tmp_path):
     with ChatServer() as server:
         ask(tmp_path, server, 5)

@@ -35,6 +35,8 @@ from fakes import make_rows, run_cli
 from test_generate import rows_of
 from writer_script import well
 
+pytestmark = pytest.mark.extra("chat")
+
 KEY = "sk-of-nobody-0123456789"
 
 

@@ -17,6 +17,7 @@ import pytest
 from chat_server import ChatServer, answer_to
 from eci.chat.journal import Journal
 
+pytestmark = pytest.mark.extra("chat")
 TESTS = Path(__file__).parent
 CONCURRENCY = 8
 # Prints a line for each reply as it comes.

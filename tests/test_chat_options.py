@@ -117,6 +117,7 @@ def test_a_price_is_two_numbers(price):
     assert "--price takes IN,OUT, two numbers" in done.output
 
 
+@pytest.mark.extra("chat")
 def test_a_dry_run_asks_nothing_and_the_next_asks_what_it_said(tmp_path):
     journal = tmp_path / "kept.sqlite"
     with ChatServer() as server:

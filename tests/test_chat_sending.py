@@ -96,6 +96,7 @@ def usage(**counts):
     return json.dumps(whole(usage={"prompt_tokens": 1, "completion_tokens": 1, **counts}))
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     "body",
     [
@@ -127,6 +128,7 @@ def test_an_odd_body_is_asked_again_and_is_no_reason_to_fail(tmp_path, body):
     assert len(reply.retries) == 2
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     ("body", "counts"),
     [
@@ -149,6 +151,7 @@ def test_counts_that_cannot_be_are_none(tmp_path, body, counts):
     assert (reply.prompt_tokens, reply.completion_tokens) == counts
 
 
+@pytest.mark.extra("chat")
 def test_a_content_may_come_in_parts(tmp_path):
     parts = [{"type": "text", "text": ANSWER[:9]}, None, {"type": "image"}, {"text": ANSWER[9:]}]
     with ChatServer(lambda *_: (200, choice(message={"content": parts}))) as server:
@@ -167,6 +170,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize("where", ["content", "refusal", "error", "first"])
 def test_a_key_that_comes_back_is_kept_nowhere(tmp_path, written, where):
@@ -196,6 +200,7 @@ def test_a_key_that_comes_back_is_kept_nowhere(tmp_path, written, where):
 # What is final, and what is not
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     "body", [choice(finish_reason="content_filter"), choice(message={"content": ANSWER, "refusal": "no"})]
 )
@@ -208,6 +213,7 @@ def test_what_was_refused_is_no_answer_of_the_next_run(tmp_path, body):
         assert server.asked.total() == 1
 
 
+@pytest.mark.extra("chat")
 def test_a_larger_limit_asks_again_what_was_cut_off_and_nothing_else(tmp_path):
     def script(question, nth, body):
         if question == "question 2":
@@ -227,6 +233,7 @@ def test_a_larger_limit_asks_again_what_was_cut_off_and_nothing_else(tmp_path):
         assert [reply.request.key for reply in found if reply.error] == ["row 2"]
 
 
+@pytest.mark.extra("chat")
 def test_a_draft_that_was_cut_off_is_no_answer(tmp_path):
     draft = f"Maybe {ANSWER}? Let me check whether"
     with ChatServer(lambda *_: (200, completion(draft, finish="length"))) as server:
@@ -235,6 +242,7 @@ def test_a_draft_that_was_cut_off_is_no_answer(tmp_path):
             assert reply.error == "the answer was cut off at 2,048 tokens (--max-tokens allows more)"
 
 
+@pytest.mark.extra("chat")
 def test_tokens_are_those_of_this_run(tmp_path):
     with ChatServer(lambda _, nth, __: "empty" if nth <= 2 else "ok") as server:
         for _ in range(3):
@@ -247,6 +255,7 @@ def test_tokens_are_those_of_this_run(tmp_path):
     assert (reply.value, reply.kept, reply.prompt_tokens) == (answer_to("question 0"), True, 0)
 
 
+@pytest.mark.extra("chat")
 def test_an_answer_is_written_down_before_it_is_read(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a fault of the reader")
@@ -264,6 +273,7 @@ def test_an_answer_is_written_down_before_it_is_read(tmp_path, monkeypatch):
 # A first request that is not taken
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_one_request_that_is_not_taken_ends_no_run(tmp_path, concurrency):
     def script(question, nth, body):
@@ -276,6 +286,7 @@ def test_one_request_that_is_not_taken_ends_no_run(tmp_path, concurrency):
     assert failed.error.endswith("answered 400: odd prompt")
 
 
+@pytest.mark.extra("chat")
 def test_where_none_is_taken_the_run_ends(tmp_path):
     with ChatServer(lambda *_: (400, {"error": "'temperature' is not supported"})) as server:
         with asker(tmp_path, server.url) as opened, pytest.raises(ChatError, match="--chat-temperature"):
@@ -288,6 +299,7 @@ def test_where_none_is_taken_the_run_ends(tmp_path):
     assert reply.value
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize("first", ["response_format", "max_tokens"])
 def test_an_endpoint_may_know_neither_schemas_nor_the_name_of_the_limit(tmp_path, first):
     said = {
@@ -333,6 +345,7 @@ def pace(monkeypatch):
     return made
 
 
+@pytest.mark.extra("chat")
 def test_limits_reach_the_pace_and_every_request_passes_by_it(tmp_path, pace):
     def script(question, nth, body):
         if "response_format" in body:
@@ -413,6 +426,7 @@ def test_a_wait_that_is_asked_for_is_no_attempt_and_is_bounded(tmp_path):
     assert len(set(stopping.waits)) > 6
 
 
+@pytest.mark.extra("chat")
 def test_a_crowd_at_a_narrow_door_gets_through(tmp_path):
     lock, rate = threading.Lock(), 20.0
     state = {"tokens": 1.0, "then": time.monotonic(), "refused": 0}
@@ -435,6 +449,7 @@ def test_a_crowd_at_a_narrow_door_gets_through(tmp_path):
     assert opened.counts.retries.total() == state["refused"]
 
 
+@pytest.mark.extra("chat")
 def test_what_is_left_open_says_so_and_why_it_was_sent_again(tmp_path):
     told = []
     with ChatServer(lambda _, nth, __: {1: "500", 2: "wrong-keys"}.get(nth, "429")) as server:
@@ -451,6 +466,7 @@ def test_what_is_left_open_says_so_and_why_it_was_sent_again(tmp_path):
     assert (reply.open, reply.retries) == (False, ())
 
 
+@pytest.mark.extra("chat")
 def test_of_requests_that_are_the_same_one_was_sent_again(tmp_path):
     with (
         ChatServer(lambda _, nth, __: "500" if nth == 1 else "ok", latency=0.05) as server,
@@ -462,6 +478,7 @@ def test_of_requests_that_are_the_same_one_was_sent_again(tmp_path):
     assert sorted(reply.prompt_tokens for reply in replies) == [0, 0, PROMPT_TOKENS]
 
 
+@pytest.mark.extra("chat")
 def test_each_reason_is_told_once(tmp_path):
     told = []
     with (
@@ -551,6 +568,7 @@ def test_claims_are_renewed_as_long_as_a_run_lasts(tmp_path):
     other.close()
 
 
+@pytest.mark.extra("chat")
 def test_half_characters_and_nothings_in_a_request_harm_nothing(tmp_path):
     odd = ChatRequest("row \ud83d\x00", (("user", "nul \x00 and \ud83d"),), SCHEMA, "sum")
     with ChatServer() as server, asker(tmp_path, server.url) as opened:

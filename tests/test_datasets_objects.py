@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -26,9 +24,9 @@ MAKERS = {
     "tuple": lambda: tuple(FLAG),
     "table": lambda: pa.Table.from_pylist(FLAG),
     "batch": lambda: pa.RecordBatch.from_pylist(FLAG),
-    "pandas": lambda: pd.DataFrame(FLAG),
-    "polars": lambda: pl.DataFrame(FLAG),
-    "lazy": lambda: pl.DataFrame(FLAG).lazy(),
+    "pandas": lambda: pytest.importorskip("pandas").DataFrame(FLAG),
+    "polars": lambda: pytest.importorskip("polars").DataFrame(FLAG),
+    "lazy": lambda: pytest.importorskip("polars").DataFrame(FLAG).lazy(),
 }
 
 
@@ -45,6 +43,7 @@ def test_source_of_objects():
 
 
 def test_flat_frames_with_missing_cells():
+    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"query": ["q"], "positive": ["p"], "negative_1": ["n"], "negative_2": [None]})
     assert negatives(from_object(frame)) == [[("rows", "n", None)]]
 

@@ -5,8 +5,6 @@ import hashlib
 import json
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -305,12 +303,20 @@ def saved(path, rows):
     datasets.Dataset.from_list(rows).save_to_disk(str(path))
 
 
+def pandas_frame(rows):
+    return pytest.importorskip("pandas").DataFrame(rows)
+
+
+def polars_frame(rows):
+    return pytest.importorskip("polars").DataFrame(rows)
+
+
 WRITERS = {
     "rows.jsonl": dump,
     "rows.json": lambda path, rows: path.write_text(json.dumps(rows)),
     "rows.jsonl.gz": lambda path, rows: path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode())),
-    "rows.csv": lambda path, rows: pd.DataFrame(rows).to_csv(path, index=False),
-    "rows.tsv": lambda path, rows: pd.DataFrame(rows).to_csv(path, index=False, sep="\t"),
+    "rows.csv": lambda path, rows: pandas_frame(rows).to_csv(path, index=False),
+    "rows.tsv": lambda path, rows: pandas_frame(rows).to_csv(path, index=False, sep="\t"),
     "rows.parquet": lambda path, rows: pq.write_table(pa.Table.from_pylist(rows), path),
     "rows": saved,
 }  # fmt: skip
@@ -331,7 +337,7 @@ def test_pairs_in_every_format(tmp_path, name, keys):
 
 
 @pytest.mark.parametrize(
-    "make", [list, pa.Table.from_pylist, pa.RecordBatch.from_pylist, pd.DataFrame, pl.DataFrame]
+    "make", [list, pa.Table.from_pylist, pa.RecordBatch.from_pylist, pandas_frame, polars_frame]
 )
 def test_pairs_in_memory(make):
     found = task_from_object(make(PAIRS), ReadOptions(batch_rows=1))

@@ -202,6 +202,7 @@ def test_baselines_are_held_against_the_metric():
 
 
 def test_json_round_trip_and_frame_and_repr():
+    pytest.importorskip("pandas")
     result = scored(make_rows(50, {"a": 3, "b": 5}))
     assert ScoreResult.from_json(result.to_json()).to_json() == result.to_json()
     frame = result.to_frame()

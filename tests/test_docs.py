@@ -68,6 +68,8 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
     import eci
     from fakes import make_rows
 
+    pytest.importorskip("pandas")
+
     rows = [
         json.dumps({**row, "negatives": row["negatives"][:3]}) + "\n" for row in make_rows(10, {"train": 3})
     ]
@@ -90,3 +92,30 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
         eci.ScoreResult.from_json((tmp_path / "result.json").read_text(encoding="utf-8")).best.source
         == "train"
     )
+
+
+def test_the_reference_has_every_public_name():
+    import eci
+
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\.\. auto\w+:: eci\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(eci.__all__)
+
+
+def test_every_page_is_on_the_site():
+    trees = re.findall(
+        r"```{toctree}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    listed = {line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")}
+    pages = {page.stem for page in (ROOT / "docs").iterdir() if page.suffix in (".md", ".ipynb")} - {"index"}
+    assert pages <= listed
+    assert {f"../{page.stem}" for page in ROOT.glob("*.md")} <= listed
+
+
+def test_the_tutorial_holds_no_output():
+    import json
+
+    cells = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 8
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)

@@ -41,6 +41,7 @@ def command(server, kind, *more, rows="pairs.jsonl", out="out.jsonl"):
     return ["generate", kind, rows, "--model", "m", "--base-url", server.url, "-o", out, *more]
 
 
+@pytest.mark.extra("chat")
 def test_a_dry_run_asks_nothing_and_tells_what_it_would_take(folder, monkeypatch, capsys):
     with ChatServer(well) as server:
         for kind, calls in (("attribute", 10), ("query-only", 10), ("causal", 20)):
@@ -64,6 +65,7 @@ def test_a_dry_run_asks_nothing_and_tells_what_it_would_take(folder, monkeypatch
     assert not (folder / "out.jsonl").exists()
 
 
+@pytest.mark.extra("chat")
 def test_a_trial_then_all_then_nothing_more_to_ask(folder, monkeypatch, capsys):
     with ChatServer(well) as server:
         code, out, err = run_cli(monkeypatch, capsys, *command(server, "causal", "--limit", "3"))
@@ -95,6 +97,7 @@ def test_a_trial_then_all_then_nothing_more_to_ask(folder, monkeypatch, capsys):
     assert "20 answered" in out
 
 
+@pytest.mark.extra("chat")
 def test_queries_for_a_corpus_and_negatives_for_them(folder, monkeypatch, capsys):
     corpus = str(corpus_of(folder))
     with ChatServer(well) as server:
@@ -116,6 +119,7 @@ def test_queries_for_a_corpus_and_negatives_for_them(folder, monkeypatch, capsys
     assert row["extra"]["query"]["prompts"] == ["passage-query/1"]
 
 
+@pytest.mark.extra("chat")
 def test_what_is_written_goes_on_through_the_other_commands(folder, monkeypatch, capsys):
     with ChatServer(well) as server:
         for kind in ("attribute", "causal"):
@@ -154,6 +158,7 @@ def test_what_is_written_goes_on_through_the_other_commands(folder, monkeypatch,
             assert (code, "No negative is left" in err) == (1, True)
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.parametrize(
     ("more", "match"),
     [
@@ -241,6 +246,7 @@ def test_neither_the_journal_nor_what_is_read_is_replaced(folder, monkeypatch, c
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.extra("chat")
 def test_no_command_writes_over_a_journal(folder, monkeypatch, capsys):
     with ChatServer(well) as server:
         assert run_cli(monkeypatch, capsys, *command(server, "attribute", "--journal", "paid.jsonl"))[0] == 0
@@ -256,6 +262,7 @@ def test_no_command_writes_over_a_journal(folder, monkeypatch, capsys):
     assert (folder / "paid.jsonl").read_bytes() == before
 
 
+@pytest.mark.extra("chat")
 def test_what_cannot_come_out_well_is_told_before_it_is_asked(folder, monkeypatch, capsys):
     lines = (folder / "pairs.jsonl").read_text().splitlines()
     (folder / "some.jsonl").write_text("\n".join(lines[:4]) + "\n")
@@ -273,6 +280,7 @@ def test_what_cannot_come_out_well_is_told_before_it_is_asked(folder, monkeypatc
         assert "· some.jsonl: has candidates for 4 of 10" in out
 
 
+@pytest.mark.extra("chat")
 def test_another_seed_is_another_call(folder, monkeypatch, capsys):
     with ChatServer(well) as server:
         for kind, calls in (("query-only", 10), ("causal", 20), ("attribute", 10)):
@@ -283,6 +291,7 @@ def test_another_seed_is_another_call(folder, monkeypatch, capsys):
                 before = len(server.bodies)
 
 
+@pytest.mark.extra("chat")
 def test_files_that_decide_what_is_asked_are_in_the_summary(folder, monkeypatch, capsys):
     (folder / "domains.txt").write_text("bee keeping\n")
     with ChatServer(well) as server:
@@ -310,6 +319,7 @@ def waited(journal, least):
         time.sleep(0.02)
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_killed_run_goes_on_to_the_same_bytes_and_the_key_is_nowhere(folder, monkeypatch, capfd):
     pairs(folder, 60)
@@ -349,6 +359,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_the_key_is_nowhere(folder, m
     assert not any(KEY.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.extra("chat")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ten_kills_at_random_moments_lose_nothing(folder):
     pairs(folder, 150)
@@ -383,6 +394,7 @@ def test_ten_kills_at_random_moments_lose_nothing(folder):
     assert (folder / "whole.jsonl").read_bytes() == (folder / "out.jsonl").read_bytes()
 
 
+@pytest.mark.extra("chat")
 def test_domains_of_a_file_are_drawn_from(folder, monkeypatch, capsys):
     (folder / "domains.txt").write_text("salt mining\nbee keeping\n")
     with ChatServer(well) as server:
@@ -391,6 +403,7 @@ def test_domains_of_a_file_are_drawn_from(folder, monkeypatch, capsys):
         assert {asked_in(body)["domain"] for body in server.bodies} == {"salt mining", "bee keeping"}
 
 
+@pytest.mark.extra("chat")
 def test_an_endpoint_that_refuses_everything_leaves_no_output(folder, monkeypatch, capsys):
     with ChatServer(lambda *_: said({}, "refusal")) as server:
         code, _, err = run_cli(monkeypatch, capsys, *command(server, "attribute"))

@@ -715,6 +715,7 @@ def of_length(question, nth, body):
     return (200, completion(json.dumps(value)))
 
 
+@pytest.mark.extra("chat")
 def test_the_command_asks_once_and_goes_on_where_it_was_stopped(judge, tmp_path):
     calls = []
 
@@ -755,6 +756,7 @@ def test_the_command_asks_once_and_goes_on_where_it_was_stopped(judge, tmp_path)
     assert "sk-secret" not in told + err + again
 
 
+@pytest.mark.extra("chat")
 def test_the_command_asks_for_snippets_of_an_endpoint_that_knows_no_schemas(judge):
     def plain(question, nth, body):
         if "response_format" in body:
@@ -787,6 +789,7 @@ def test_a_dry_run_tells_at_once_of_a_journal_that_cannot_be(judge):
     assert "looking for issues" not in err
 
 
+@pytest.mark.extra("chat")
 def test_the_judge_has_a_temperature_of_its_own(judge):
     with ChatServer(of_length) as server:
         code, told, err = judge(server, "--temperature", 0.1, "--chat-temperature", 0.7, "--json")
@@ -797,6 +800,7 @@ def test_the_judge_has_a_temperature_of_its_own(judge):
     assert result.data["judge"]["chat"]["temperature"] == 0.7
 
 
+@pytest.mark.extra("chat")
 def test_what_happens_on_the_way_is_told_and_counted(judge):
     def script(question, nth, body):
         return (500, {"error": {"message": "oops"}}) if nth == 1 else of_length(question, nth, body)
@@ -847,6 +851,7 @@ def test_options_of_a_judge_that_do_not_fit_are_a_usage_error(
     assert words in err
 
 
+@pytest.mark.extra("chat")
 def test_nothing_is_mended_while_replies_are_open(judge, tmp_path, monkeypatch):
     monkeypatch.setattr("eci.chat.sending._LONGEST_BACKOFF", 0.01)
 

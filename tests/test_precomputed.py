@@ -169,6 +169,7 @@ def test_the_command_takes_a_folder_of_vectors(rows, folder, tmp_path, monkeypat
     assert "Loading options are for models that are loaded by name" in err
 
 
+@pytest.mark.extra("encode")
 def test_a_folder_of_a_model_is_no_folder_of_vectors(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert not PrecomputedEncoder.is_folder(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What a scripted chat model writes for `eci generate`, by what it is asked."""
+"""What a scripted chat model writes for `eci generate` and says to `eci audit`, by what it is asked."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def kind_of(asked: dict[str, Any]) -> str:
 
 def answer(asked: dict[str, Any], count: int | None = None) -> dict[str, Any]:
     """A usable answer to the user message, which its texts decide."""
+    if "documents" in asked:
+        said = [{"document": each["document"], "verdict": "irrelevant"} for each in asked["documents"]]
+        return {"reasoning": "", "verdicts": said}
     kind = kind_of(asked)
     if kind == "query":
         return {"query": f"who wrote about {words_of(asked['passage'])}"}

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from eci.validation.judged import JudgedCollection
     from eci.validation.running import validate
 
+    __version__: str
+
 _WHERE = {
     "Ablation": "eci.ablation",
     "AblationSettings": "eci.ablation",
@@ -144,14 +146,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # to a type checker every name would exist, and be Any
 
-        return version("eci")
-    if name not in _WHERE:
-        raise AttributeError(f"module 'eci' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("eci")
+        if name not in _WHERE:
+            raise AttributeError(f"module 'eci' has no attribute {name!r}")
+        return getattr(import_module(_WHERE[name]), name)
 
 
 def __dir__() -> list[str]:

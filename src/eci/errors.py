@@ -79,7 +79,7 @@ class MissingDependency(EciError, ImportError):  # noqa: N818
     package : str
         The distribution that is missing.
     extra : str
-        The extra of ``eci`` that brings it.
+        The extra of ``eci`` that brings it; several with commas between them.
     """
 
     def __init__(self, what: str, package: str, extra: str) -> None:

@@ -100,7 +100,7 @@ class Rows:
         inputs: int,
     ) -> None:
         self.layout = layout
-        self.paths = tuple(paths)
+        self.paths: tuple[Path, ...] = tuple(paths)
         self.files: list[dict[str, Any]] = [{"name": p.name, "bytes": p.stat().st_size} for p in paths]
         self.notes: list[str] = []
         self.inputs, self.size = inputs, 0

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from eci.errors import EncoderError
+from eci.errors import EncoderError, MissingDependency
 
 NAME = "all-MiniLM-L6-v2"
 REPOSITORY = f"sentence-transformers/{NAME}"
@@ -31,7 +31,12 @@ def find() -> Path:
     ------
     EncoderError
         The model is nowhere, or its weights are not those of all-MiniLM-L6-v2.
+    MissingDependency
+        sentence-transformers, which loads it, is not installed.
     """
+    if importlib.util.find_spec("sentence_transformers") is None:
+        # Both at once: whoever lacks the library mostly lacks the weights too.
+        raise MissingDependency(f"The encoder {NAME}", "sentence-transformers", "encode,offline")
     folder = _local() or _wheel() or _hub()
     check(folder)
     return folder
