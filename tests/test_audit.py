@@ -325,7 +325,7 @@ def test_neighbours_are_flagged_where_each_is_the_others_nearest_and_only_there(
     seen = features(material, whole(material))
     assert {1, 2} <= set(seen.reciprocal.tolist())
     empty = np.zeros(len(seen.reciprocal), dtype=np.bool_)
-    score = _by_similarity(seen, material, empty)["reciprocal_neighbours"]
+    score = _by_similarity(seen, material.negatives, empty)["reciprocal_neighbours"]
     enough = material.negatives.lengths[material.negatives.rows] >= 3
     assert ((score <= 0.5) == (enough & (seen.reciprocal == 1))).all()
     assert (np.diff(score[enough][np.argsort(seen.reciprocal[enough], kind="stable")]) >= 0).all()

@@ -43,7 +43,7 @@ class Ragged:
             or len(self.offsets) == 0
             or self.offsets[0] != 0
             or self.offsets[-1] != len(self.values)
-            or bool(np.any(np.diff(self.offsets) < 0))
+            or bool(np.any(self.offsets[1:] < self.offsets[:-1]))
         )
         if bad:
             raise ValueError(
@@ -91,10 +91,15 @@ class Ragged:
 
     def take(self, rows: NDArray[Any]) -> Ragged:
         """The given rows, in the given order; `rows` are indices of shape (R,)."""
-        lengths = self.lengths[rows]
+        lengths = self.offsets[1:][rows] - self.offsets[:-1][rows]
         starts = np.repeat(self.offsets[:-1][rows], lengths)
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return Ragged.from_lengths(self.values[starts + within], lengths)
+
+    def part(self, start: int, stop: int) -> Ragged:
+        """Rows that follow each other; what they hold is not copied."""
+        offsets = self.offsets[start : stop + 1]
+        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def keep(self, mask: NDArray[np.bool_]) -> Ragged:
         """The entries for which `mask`, of shape (n,), is true; no row disappears."""

@@ -247,7 +247,7 @@ class _Pass:
             sources=sources,
             short={str(got): times for got, times in sorted(self._sizes.items()) if got < settings.k},
             # Exact sums, so that the order of the rows changes no digit.
-            gains=[math.fsum(gains.table()) / len(gains) for gains in self._gains],
+            gains=[math.fsum(gains.done()) / len(gains) for gains in self._gains],
             merged=self._counts["merged"],
             left_out=self._left_out(),
             settings=asdict(settings),

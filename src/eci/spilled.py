@@ -1,9 +1,16 @@
-"""Numbers on disk, mapped into memory: their pages are given back when memory is short."""
+"""Numbers on disk, mapped into memory.
+
+What is mapped from a file is no memory of one's own: where memory is short the system drops it, and reads it
+again.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any
 
@@ -13,7 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 from eci.errors import OutputError
 
 # Numbers looked at in one go: what passes through memory is small beside what is on disk.
-TILE = 1 << 20
+TILE = 1 << 17
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def mapped(length: int, dtype: DTypeLike) -> NDArray[Any]:
@@ -24,16 +32,16 @@ def mapped(length: int, dtype: DTypeLike) -> NDArray[Any]:
     OutputError
         The disk for temporary files is full.
     """
-    size = length * np.dtype(dtype).itemsize
     if not length:
         return np.empty(0, dtype)
     with TemporaryFile(prefix="eci-") as file:
-        _reserve(file, size)
+        with told_if_full():
+            _reserve(file, length * np.dtype(dtype).itemsize)
         return np.asarray(np.memmap(file, dtype, "r+", shape=(length,)))
 
 
 class Column:
-    """Numbers that are appended: in memory while they are few, else in a file.
+    """Numbers of one kind in the order in which they come, in a file without a name that goes with them.
 
     Parameters
     ----------
@@ -41,42 +49,75 @@ class Column:
 
     Examples
     --------
-    >>> column = Column(np.int64)
+    >>> column = Column(np.int32)
     >>> column.add(np.array([3, 1]))
     >>> column.add(np.array([2]))
-    >>> column.table().tolist()
+    >>> column.done().tolist()
     [3, 1, 2]
     """
 
     def __init__(self, dtype: DTypeLike) -> None:
-        self._held, self._length = np.empty(0, dtype), 0
+        self._dtype, self._count = np.dtype(dtype), 0
+        self._file: IO[bytes] = TemporaryFile(prefix="eci-")  # noqa: SIM115  closed by `done`
+        self._close = weakref.finalize(self, closed, self._file)
 
     def __len__(self) -> int:
-        return self._length
+        return self._count
 
     def add(self, values: NDArray[Any]) -> None:
-        """Append values of shape (n,).
+        """Append numbers of shape (n,).
 
         Raises
         ------
         OutputError
-            The disk for temporary files is full.
+            There is no room for them.
         """
-        end = self._length + len(values)
-        if end > len(self._held):
-            self._grow(2 * end)
-        self._held[self._length : end] = values
-        self._length = end
+        self._count += len(values)
+        with told_if_full():
+            self._file.write(np.ascontiguousarray(values, dtype=self._dtype).data)
 
-    def table(self) -> NDArray[Any]:
-        """All of them, of shape (n,)."""
-        return self._held[: self._length]
+    def done(self, *, writable: bool = False) -> NDArray[Any]:
+        """All of them, of shape (n,); no more can be added.
 
-    def _grow(self, room: int) -> None:
-        before = self.table()
-        self._held = (np.empty if room <= TILE else mapped)(room, before.dtype)
-        for start in range(0, len(before), TILE):
-            self._held[start : start + TILE][: len(before) - start] = before[start : start + TILE]
+        Raises
+        ------
+        OutputError
+            There is no room for them.
+        """
+        with told_if_full():
+            self._file.flush()
+        found: NDArray[Any] = np.empty(0, dtype=self._dtype)
+        if self._count:
+            mapped = np.memmap(self._file, self._dtype, "r+" if writable else "r", shape=(self._count,))
+            found = np.asarray(mapped)
+        self._close()
+        return found
+
+
+def closed(file: IO[bytes]) -> None:
+    """Close a temporary file, full disk or not: what could not be written was told when it was tried."""
+    with suppress(OSError):
+        file.close()
+
+
+@contextmanager
+def told_if_full() -> Iterator[None]:
+    """Say which disk is full, where one is that holds temporary files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OutputError(
+            f"{gettempdir()}: no space left for temporary files. Free some space, or set TMPDIR to a folder "
+            "of a larger disk."
+        ) from error
+
+
+def tiles(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Numbers in parts, of shape (up to `TILE`,)."""
+    for start in range(0, len(values), TILE):
+        yield values[start : start + TILE]
 
 
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
@@ -86,18 +127,16 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
     --------
     >>> column = Column(np.int64)
     >>> column.add(np.array([3, 1, 3, 2]))
-    >>> distinct(column.table()).tolist()
+    >>> distinct(column.done(writable=True)).tolist()
     [1, 2, 3]
     """
     values.sort()
     kept, before = 0, None
-    for start in range(0, len(values), TILE):
-        part = values[start : start + TILE].copy()
+    for part in tiles(values):
         new = np.ones(len(part), dtype=np.bool_)
         new[1:] = part[1:] != part[:-1]
         new[0] = part[0] != before
-        before = part[-1]
-        chosen = part[new]
+        before, chosen = part[-1], part[new]
         values[kept : kept + len(chosen)] = chosen
         kept += len(chosen)
     return values[:kept]
@@ -105,21 +144,9 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
 
 def _reserve(file: IO[bytes], size: int) -> None:
     """Have the disk hold so many bytes: without that, a write into a full disk's map ends the process."""
-    try:
-        if hasattr(os, "posix_fallocate") and size:
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            for start in range(0, size, TILE):
-                file.write(bytes(min(TILE, size - start)))
-            file.flush()
-    except OSError as error:
-        raise _full(error) from error
-
-
-def _full(error: OSError) -> Exception:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return error
-    return OutputError(
-        f"{gettempdir()}: no space left for temporary files. Free some space, or set TMPDIR to a folder on "
-        "another disk."
-    )
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, TILE):
+        file.write(bytes(min(TILE, size - start)))
+    file.flush()

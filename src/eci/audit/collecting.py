@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from eci.audit.matching import Matches
 from eci.audit.material import Material, pair_cosines
@@ -22,6 +23,7 @@ from eci.datasets.identity import fingerprint
 from eci.datasets.trec import relevant_pairs
 from eci.miners.filters import made_by
 from eci.ragged import Ragged
+from eci.spilled import Column, tiles
 from eci.task import EMPTY, text_digests
 from eci.types import Encoder, Flags, Floats, Integers
 
@@ -121,19 +123,22 @@ class Collected:
     unmatched: tuple[str, ...] = ()
 
 
-@dataclass
-class _Parts:
-    positives: list[Ragged] = field(default_factory=list)
-    negatives: list[Ragged] = field(default_factory=list)
-    group: list[Integers] = field(default_factory=list)
-    query: list[Integers] = field(default_factory=list)
-    source: list[Integers] = field(default_factory=list)
-    likeness: list[Floats] = field(default_factory=list)
-    score: list[Floats] = field(default_factory=list)
-    scored: list[Flags] = field(default_factory=list)
-    teacher: list[Floats] = field(default_factory=list)
-    asks_test: list[Flags] = field(default_factory=list)
-    flags: dict[str, list[Flags]] = field(default_factory=dict)
+# What is kept of rows, of positives and of negatives, in temporary files.
+_COLUMNS = {
+    "group": np.int64,
+    "query": np.int64,
+    "teacher": np.float64,
+    "asks_test": np.bool_,
+    "positives": np.int32,
+    "positives of a row": np.int64,
+    "negatives": np.int32,
+    "negatives of a row": np.int64,
+    "source": np.int32,
+    "likeness": np.float64,
+    "score": np.float64,
+    "scored": np.bool_,
+}
+_FLAGS = ("edited", "repeats_query", "judged", "leaks")
 
 
 class Collector:
@@ -154,7 +159,8 @@ class Collector:
         self._queries = Texts(encoder, "query", VectorFile(folder / "queries"))
         self._documents = Texts(encoder, "document", VectorFile(folder / "documents"), token_limit(encoder))
         self._sources: dict[str, int] = {}
-        self._parts = _Parts()
+        self._columns = {name: Column(dtype) for name, dtype in _COLUMNS.items()}
+        self._flags = {name: Column(np.bool_) for name in _FLAGS}
         self._incomparable = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -168,34 +174,34 @@ class Collector:
         require_positives(batch, "the rows")
         positives = Documents.of(batch.column("positives"))
         negatives = Documents.of(batch.column("negatives"))
-        parts = self._parts
         group = text_digests(None, batch.column("query"))
-        parts.group.append(group)
-        parts.query.append(self._queries.add(group, batch.column("query")))
+        held: dict[str, NDArray[Any]] = {
+            "group": group,
+            "query": self._queries.add(group, batch.column("query")),
+            "teacher": self._teacher(positives, negatives),
+            "asks_test": self._matches.asks_test(batch, group),
+        }
         sides, digests = [], []
-        for side in (positives, negatives):
+        for name, side in (("positives", positives), ("negatives", negatives)):
             digests.append(text_digests(side.fields["title"], side.fields["text"]))
             sides.append(Ragged.from_lengths(self._documents.add(digests[-1], side.shown), side.lengths))
-        parts.positives.append(sides[0])
-        parts.negatives.append(sides[1])
-        parts.source.append(self._coded(negatives.fields["source"]))
+            held |= {name: sides[-1].values, f"{name} of a row": side.lengths}
         by_edit = edited(negatives)
-        parts.likeness.append(self._likeness(positives, negatives, sides, ~by_edit & (digests[1] != EMPTY)))
         score = negatives.fields["score"]
-        parts.score.append(_floats(score))
-        parts.scored.append(np.asarray(score.is_valid()))
-        parts.teacher.append(self._teacher(positives, negatives))
-        parts.asks_test.append(self._matches.asks_test(batch, group))
+        held |= {
+            "source": self._coded(negatives.fields["source"]),
+            "likeness": self._likeness(positives, negatives, sides, ~by_edit & (digests[1] != EMPTY)),
+            "score": _floats(score),
+            "scored": np.asarray(score.is_valid()),
+        }
+        for name, values in held.items():
+            self._columns[name].add(values)
         alone = text_digests(None, negatives.fields["text"])
         asked = group[negatives.rows]
-        judged, leaks = self._matches.judged(batch, negatives)
-        for name, flags in (
-            ("edited", by_edit),
-            ("repeats_query", ((asked == digests[1]) | (asked == alone)) & (digests[1] != EMPTY)),
-            ("judged", judged),
-            ("leaks", leaks),
-        ):
-            parts.flags.setdefault(name, []).append(flags)
+        repeats = ((asked == digests[1]) | (asked == alone)) & (digests[1] != EMPTY)
+        flags = (by_edit, repeats, *self._matches.judged(batch, negatives))
+        for name, found in zip(_FLAGS, flags, strict=True):
+            self._flags[name].add(found)
 
     def done(self) -> Collected:
         """Everything that was taken in.
@@ -205,31 +211,26 @@ class Collector:
         DataError
             No query and no document has text.
         """
-        parts = self._parts
         one_width(self._queries.file, self._documents.file)
-        query = np.concatenate(parts.query)
-        vectors = self._queries.file.table()
+        held = {name: column.done() for name, column in self._columns.items()}
         material = Material(
-            # Where every row asks something else, which is the rule, nothing is copied.
-            vectors if np.array_equal(query, np.arange(len(vectors))) else vectors[query],
-            self._documents.file.table(),
-            _joined(parts.positives),
-            _joined(parts.negatives),
-            np.concatenate(parts.group),
-            self._documents.digests(),
+            queries=self._queries.file.table(),
+            documents=self._documents.file.table(),
+            positives=_lists(held["positives"], held["positives of a row"]),
+            negatives=_lists(held["negatives"], held["negatives of a row"]),
+            group=held["group"],
+            digests=self._documents.digests(),
+            query=held["query"],
         )
         return Collected(
             material=material,
             cut=self._documents.cut(),
             estimated=self._documents.estimated,
             sources=tuple(self._sources),
-            source=np.concatenate(parts.source),
-            likeness=np.concatenate(parts.likeness),
-            score=np.concatenate(parts.score),
-            scored=np.concatenate(parts.scored),
-            teacher=np.concatenate(parts.teacher),
-            flags={name: np.concatenate(flags) for name, flags in parts.flags.items()},
-            asks_test=np.concatenate(parts.asks_test),
+            **{
+                name: held[name] for name in ("source", "likeness", "score", "scored", "teacher", "asks_test")
+            },
+            flags={name: column.done() for name, column in self._flags.items()},
             incomparable=self._incomparable,
             unmatched=self._matches.told(),
         )
@@ -289,10 +290,15 @@ def edited(negatives: Documents) -> Flags:
     return made_by(negatives.fields["extra"], "edit")
 
 
-def _joined(parts: list[Ragged]) -> Ragged:
-    return Ragged.from_lengths(
-        np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts])
-    )
+def _lists(values: NDArray[Any], lengths: Integers) -> Ragged:
+    """Rows of so many values each, whose offsets are in a file too."""
+    offsets, end = Column(np.int64), 0
+    offsets.add(np.zeros(1, dtype=np.int64))
+    for tile in tiles(lengths):
+        ends = end + np.cumsum(tile)
+        offsets.add(ends)
+        end = int(ends[-1])
+    return Ragged(values, offsets.done())
 
 
 def _floats(column: pa.Array) -> Floats:

@@ -38,7 +38,9 @@ class Weights:
 
     def probability(self, table: NDArray[np.float32]) -> Floats:
         """Of n candidates, 0…1, of shape (n,)."""
-        return _sigmoid(table.astype(np.float64) @ self.coefficients + self.intercept)
+        # Not by a matrix product, whose last digit depends on how many rows there are.
+        drawn = np.einsum("ij,j->i", table.astype(np.float64), self.coefficients)
+        return _sigmoid(drawn + self.intercept)
 
     def to_dict(self) -> dict[str, float]:
         """Weights by name, for a result."""
@@ -129,12 +131,13 @@ def stand_ins(material: Material, usable: Flags) -> StandIns:
     usable : ndarray of shape (n,), bool
         Negatives that are no known positive, no copy of one and not empty.
     """
-    negatives = material.negatives.keep(usable)
-    chosen = _teaching(material, negatives)
+    chosen = _teaching(material, usable)
+    negatives = material.negatives.take(chosen)
+    negatives = negatives.keep(material.negatives.with_values(usable).take(chosen).values)
     held = _hidden(material, negatives, chosen)
-    there = held.rows >= 0
+    there = np.flatnonzero(held.rows >= 0)
     chosen, hidden, times = chosen[there], held.documents[there], held.times[there]
-    lists, answers = _with(negatives.take(chosen), hidden)
+    lists, answers = _with(negatives.take(there), hidden)
     own = material.positives.take(chosen)
     rest = own.keep(own.values != hidden[own.rows])
     found = features(material, Candidates(chosen, lists, rest))
@@ -152,21 +155,25 @@ class _Hidden:
     floor: Floats
 
 
-def _teaching(material: Material, negatives: Ragged) -> Integers:
+def _teaching(material: Material, usable: Flags) -> Integers:
     """Rows with two different positives and a negative; the first by a hash where there are very many."""
-    distinct = material.positives.keep(firsts(material.positives)).lengths
-    rows = np.flatnonzero((distinct >= 2) & (negatives.lengths > 0))
-    order = np.argsort(mixed(material.group[rows]), kind="stable")[:_MOST_ROWS]
-    return np.sort(rows[order])
+    chosen = np.empty(0, dtype=np.int64)
+    for tile in material.tiles():
+        part = tile.candidates
+        distinct = part.positives.keep(firsts(part.positives)).lengths
+        left = part.documents.keep(usable[tile.places]).lengths
+        rows = np.concatenate([chosen, part.rows[(distinct >= 2) & (left > 0)]])
+        chosen = rows[np.argsort(mixed(material.group[rows]), kind="stable")[:_MOST_ROWS]]
+    return np.sort(chosen)
 
 
-def _hidden(material: Material, negatives: Ragged, rows: Integers) -> _Hidden:
-    """A positive of each row to hide; row -1 where none is as near as a negative."""
+def _hidden(material: Material, others: Ragged, rows: Integers) -> _Hidden:
+    """A positive of each row to hide; row -1 where none is as near as a negative, which are `others`."""
     own = material.positives.take(rows)
     own = own.keep(firsts(own))
-    others = negatives.take(rows)
+    asked = material.asked(rows)
     near, far = (
-        pair_cosines(material.queries, material.documents, np.stack([rows[side.rows], side.values], axis=1))
+        pair_cosines(material.queries, material.documents, np.stack([asked[side.rows], side.values], axis=1))
         for side in (own, others)
     )
     floor = others.with_values(far).means()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eci.audit.columns import spans
 from eci.audit.material import Candidates, Material, firsts, rank_within
 from eci.ragged import Ragged
 from eci.similarity import own_documents
@@ -17,7 +17,7 @@ from eci.types import Floats, Integers
 _ELSEWHERE = 0.0
 # Cosines of float32 vectors that differ by less are equal.
 _ROUNDING = np.float32(1e-6)
-# Candidates looked at in one go, and numbers of a padded tile.
+# Candidates, or queries that label them, looked at in one go, and numbers of a padded tile.
 _PART, _TILE = 1 << 14, 1 << 21
 
 NAMES = (
@@ -72,7 +72,7 @@ def features(material: Material, candidates: Candidates) -> Features:
     first = firsts(candidates.positives)
     place, labelled = candidates.positives.within[first], candidates.positives.keep(first)
     asked = replace(candidates, documents=once, positives=labelled)
-    parts = [_part(material, part) for part in _parts(asked)]
+    parts = [_part(material, asked.part(*span)) for span in spans(once.offsets, _PART)]
     if not parts:
         none = np.empty(0)
         whole = none.astype(np.int64)
@@ -83,24 +83,14 @@ def features(material: Material, candidates: Candidates) -> Features:
     return replace(found, nearest=place[labelled.offsets[lists.rows] + found.nearest])
 
 
-def _parts(candidates: Candidates) -> Iterator[Candidates]:
-    ends, start = candidates.documents.offsets[1:], 0
-    while start < len(ends):
-        room = candidates.documents.offsets[start] + _PART
-        stop = max(start + 1, int(np.searchsorted(ends, room, side="right")))
-        yield candidates.part(start, stop)
-        start = stop
-
-
 def _part(material: Material, asked: Candidates) -> Features:
-    queries = material.queries[asked.rows]
+    queries = material.queries[material.asked(asked.rows)]
     lists = asked.documents
     similarity = own_documents(queries, material.documents, lists).values.astype(np.float64)
     to_positives = own_documents(queries, material.documents, asked.positives)
     best = np.repeat(to_positives.maxima(), lists.lengths)
     mean = np.repeat(to_positives.means(), lists.lengths)
     seen = _neighbours(material, asked)
-    asking = _asking(material, asked, queries)
     askers = material.asker[asked.rows][lists.rows]
     labelled, negative = (
         pairs.times[lists.values] - pairs.hold(askers, lists.values)
@@ -115,7 +105,7 @@ def _part(material: Material, asked: Candidates) -> Features:
         seen.mean,
         -np.log(seen.from_positive),
         -np.log(seen.of_positive),
-        asking,
+        _asking(material, asked, queries),
         np.log1p(labelled),
         np.log1p(negative),
     )
@@ -200,12 +190,18 @@ def _square(lists: Ragged, rows: Integers) -> tuple[Integers, NDArray[np.bool_]]
 
 def _asking(material: Material, asked: Candidates, queries: NDArray[np.float32]) -> Floats:
     """Largest cosine of the query with another query that has the candidate for a positive."""
-    lists = asked.documents
-    others = material.labelled.take(lists.values)
-    owner = lists.rows[others.rows]
-    other = material.group[others.values] != material.group[asked.rows][owner]
-    others, owner = others.keep(other), owner[other]
-    unique, back = np.unique(others.values, return_inverse=True)
-    pairs = Ragged.from_lengths(back, np.bincount(owner, minlength=len(asked.rows)))
-    near = own_documents(queries, material.queries[unique], pairs).values
-    return np.nan_to_num(others.with_values(near).maxima(), nan=_ELSEWHERE)
+    documents, rows = asked.documents.values, asked.documents.rows
+    offsets, found = material.labelled.offsets, np.empty(len(documents))
+    held = np.concatenate([[0], np.cumsum(offsets[1:][documents] - offsets[:-1][documents])])
+    # Popular documents have 64 queries each.
+    for start, stop in spans(held, _PART):
+        others = material.labelled.take(documents[start:stop])
+        owner = rows[start:stop][others.rows]
+        other = material.group[others.values] != material.group[asked.rows][owner]
+        others, owner = others.keep(other), owner[other]
+        pairs = Ragged.from_lengths(
+            material.asked(others.values), np.bincount(owner, minlength=len(asked.rows))
+        )
+        near = own_documents(queries, material.queries, pairs).values
+        found[start:stop] = np.nan_to_num(others.with_values(near).maxima(), nan=_ELSEWHERE)
+    return found

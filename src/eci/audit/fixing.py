@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from eci.atomic import atomic_path, refuse_places
 from eci.audit.changes import LOG, last_line, log_of, write_line
 from eci.audit.content import Content
-from eci.audit.detecting import Findings
+from eci.audit.findings import Findings
 from eci.audit.issues import FAULTS, ISSUES, OF_ROWS, refuse_unknown
-from eci.audit.running import by_query
+from eci.audit.running import by_query, passing
 from eci.audit.summing import borrowed
 from eci.datasets.columns import Documents
 from eci.datasets.rows import Rows
@@ -28,7 +28,7 @@ from eci.errors import EciError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
 from eci.results import count
 from eci.task import text_digests
-from eci.types import Flags
+from eci.types import Flags, Progress, silent
 
 Action: TypeAlias = Literal["drop", "relabel", "demote"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -99,7 +99,15 @@ def refuse_fix(rows: Rows, out: Path, action: str, issues: tuple[str, ...]) -> N
     refuse_places((out, log_of(out)), rows.paths)
 
 
-def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[str, ...] = ()) -> Fixed:
+def fix(
+    rows: Rows,
+    found: Findings,
+    out: Path,
+    action: Action,
+    issues: tuple[str, ...] = (),
+    *,
+    progress: Progress = silent,
+) -> Fixed:
     """Write the rows without their flagged negatives, or with these in another place.
 
     Parameters
@@ -117,6 +125,7 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         What to act on; without any ``issues.FAULTS``, where a judge's verdict on a likely false negative
         stands in its place. A guess alone makes no positive: without any, "relabel" leaves likely false
         negatives where they are unless a judge confirmed them.
+    progress : Progress
 
     Raises
     ------
@@ -126,7 +135,7 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
         It cannot be written there.
     """
     refuse_fix(rows, out, action, issues)
-    flags = _acted_on(found, action, issues)
+    acted_on = tuple(dict.fromkeys(issues)) or _faults(action)
     with ExitStack() as stack:
         log = stack.enter_context(atomic_path(log_of(out)))
         work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
@@ -135,40 +144,38 @@ def fix(rows: Rows, found: Findings, out: Path, action: Action, issues: tuple[st
 
         def mended(_: Any) -> Iterator[pa.RecordBatch]:
             with log.open("wb") as handle:
-                header = {"schema": LOG, "action": action, "issues": tuple(flags), "fixed": out.name}
+                header = {"schema": LOG, "action": action, "issues": acted_on, "fixed": out.name}
                 write_line(
                     handle, {**header, "original": rows.fingerprint(), "row_groups": _row_groups(rows)}
                 )
-                passes.append(_Pass(found, flags, action, handle))
-                for batch in batches(Counter()):
+                passes.append(_Pass(found, _Chosen(action, issues), handle))
+                for done, batch in passing(batches):
                     yield passes[-1].mended(batch)
+                    progress("rows mended", done, len(found))
 
         write(Rows("eci", rows.paths, mended, 1), out, "eci")
         done = passes[-1].done
         with log.open("ab") as handle:
             write_line(handle, last_line(done["rows"], out, passes[-1].content.digest()))
     names = ("rows", "dropped", "relabelled", "demoted", "emptied")
-    counts = {issue: int(mask.sum()) for issue, mask in flags.items()}
+    counts = {issue: passes[-1].issues[issue] for issue in acted_on}
     return Fixed(
         action=action,
         issues=counts,
-        warnings=tuple(_warnings(found, counts, action)),
+        warnings=tuple(_warnings(found, counts, action, passes[-1].likely)),
         log=log_of(out),
         **{name: done[name] for name in names},
     )
 
 
-def _acted_on(found: Findings, action: Action, issues: tuple[str, ...]) -> dict[str, Flags]:
-    if issues:
-        return {issue: found.flags(issue) for issue in issues}
-    left = {"likely_false_negative"} if action == "relabel" else set()
-    return {issue: found.faults(issue) for issue in FAULTS if issue not in left}
+def _faults(action: Action) -> tuple[str, ...]:
+    """What is acted on where nothing is named."""
+    return tuple(issue for issue in FAULTS if action != "relabel" or issue != "likely_false_negative")
 
 
-def _warnings(found: Findings, counts: Mapping[str, int], action: Action) -> Iterator[str]:
+def _warnings(found: Findings, counts: Mapping[str, int], action: Action, likely: int) -> Iterator[str]:
     if counts.get("likely_false_negative"):
         yield from borrowed(found)
-    likely = int(found.faults("likely_false_negative").sum())
     if action == "relabel" and likely and "likely_false_negative" not in counts:
         yield (
             f"{count(likely, 'likely false negative')} left in place: nobody has judged them. --judge asks "
@@ -185,34 +192,56 @@ def _row_groups(rows: Rows) -> list[int] | None:
     return [told.row_group(number).num_rows for number in range(told.num_row_groups)]
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """What to act on."""
+
+    action: Action
+    issues: tuple[str, ...]
+
+    def flags(self, found: Findings) -> dict[str, Flags]:
+        """The negatives of some rows to act on, by issue, each of shape (n,)."""
+        if self.issues:
+            return {issue: found.flags(issue) for issue in self.issues}
+        return {issue: found.faults(issue) for issue in _faults(self.action)}
+
+    @staticmethod
+    def answers(found: Findings, flags: Mapping[str, Flags]) -> Flags:
+        """Which of them are answers that nobody labelled, of shape (n,)."""
+        copies = found.flags("identical_to_positive") | found.flags("duplicate_in_row") | found.flags("empty")
+        answers = [flags[issue] for issue in _ANSWERS if issue in flags]
+        return np.asarray(np.any([np.zeros_like(copies), *answers], axis=0) & ~copies)
+
+
 class _Pass:
     """One pass over the rows: mends them, counts, and logs."""
 
-    def __init__(self, found: Findings, flags: Mapping[str, Flags], action: Action, log: IO[bytes]) -> None:
+    def __init__(self, found: Findings, chosen: _Chosen, log: IO[bytes]) -> None:
         self.done: Counter[str] = Counter()
+        self.issues: Counter[str] = Counter()
+        self.likely = 0
         self.content = Content()
-        self._flags, self._action, self._log, self._row = flags, action, log, 0
-        self._chosen = np.any(list(flags.values()), axis=0)
-        self._offsets = found.lists.offsets
-        answers = [self._flags[issue] for issue in _ANSWERS if issue in self._flags]
-        copies = found.flags("identical_to_positive") | found.flags("duplicate_in_row") | found.flags("empty")
-        self._answers = np.any([np.zeros_like(copies), *answers], axis=0) & ~copies
+        self._found, self._chosen, self._action = found, chosen, chosen.action
+        self._log, self._row = log, 0
 
     def mended(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch as they are to be."""
         self.content.add(batch)
-        first, start = int(self._offsets[self._row]), self._row
-        self._row += len(batch)
-        chosen = self._chosen[first : int(self._offsets[self._row])]
+        start, self._row = self._row, self._row + len(batch)
+        part = self._found.part(start, self._row)
+        flags = self._chosen.flags(part)
+        self.issues.update({issue: int(mask.sum()) for issue, mask in flags.items()})
+        self.likely += int(part.faults("likely_false_negative").sum())
+        chosen = np.any(list(flags.values()), axis=0)
         if not chosen.any():
             return batch
         positives = Documents.of(batch.column("positives"))
         negatives = Documents.of(batch.column("negatives"))
         answers = np.zeros_like(chosen)
         if self._action == "relabel":
-            answers = _once(negatives, chosen & self._answers[first : first + len(chosen)])
+            answers = _once(negatives, chosen & self._chosen.answers(part, flags))
         for row in np.unique(negatives.rows[chosen]).tolist():
-            self._note(batch, start, row, first, (chosen, answers))
+            self._note(batch, start, row, int(part.offsets[row]), (chosen, answers, flags))
         kept = negatives.keep(~chosen)
         if self._action == "demote":
             order = np.lexsort((chosen, negatives.rows))
@@ -225,11 +254,15 @@ class _Pass:
         return pa.RecordBatch.from_arrays(columns, schema=ROWS)
 
     def _note(
-        self, batch: pa.RecordBatch, start: int, row: int, first: int, flags: tuple[Flags, Flags]
+        self,
+        batch: pa.RecordBatch,
+        start: int,
+        row: int,
+        offset: int,
+        flags: tuple[Flags, Flags, Mapping[str, Flags]],
     ) -> None:
         """Log the changes of one row."""
-        chosen, answers = flags
-        offset = int(self._offsets[start + row]) - first
+        chosen, answers, issues = flags
         negatives = batch.column("negatives")[row].as_py()
         changes = []
         for place, record in enumerate(negatives):
@@ -238,7 +271,7 @@ class _Pass:
                 done = {"drop": "dropped", "relabel": "dropped", "demote": "demoted"}[self._action]
                 done = "relabelled" if answers[at] else done
                 self.done[done] += 1
-                why = [issue for issue, found in self._flags.items() if found[first + at]]
+                why = [issue for issue, found in issues.items() if found[at]]
                 changes.append({"place": place, "done": done, "issues": why, "negative": record})
         self.done["rows"] += 1
         told = {"row": start + row, "query_id": batch.column("query_id")[row].as_py()}

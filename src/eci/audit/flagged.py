@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from eci.audit.detecting import Findings
+from eci.audit.columns import spans
+from eci.audit.findings import Findings
 from eci.audit.material import Material, pair_cosines
 from eci.datasets.columns import Documents
 from eci.examples import joined
@@ -55,23 +56,28 @@ class Flagged:
 
         With `every`, all that need not be asked about for another reason: no text, a known answer, the query.
         """
-        asked = found.flags("likely_false_negative")
-        if every:
-            asked = ~np.any([found.flags(issue) for issue in _SETTLED], axis=0)
-        places = np.flatnonzero(asked)
-        _, first, group = np.unique(material.group, return_index=True, return_inverse=True)
+        places, severities, codes = [], [], []
         size = max(1, len(material.documents))
-        codes = group[material.negatives.rows[places]] * size + material.negatives.values[places]
-        unique, back, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        for start, first, part in found.parts():
+            asked = part.flags("likely_false_negative")
+            if every:
+                asked = ~np.any([part.flags(issue) for issue in _SETTLED], axis=0)
+            here = np.flatnonzero(asked)
+            places.append(first + here)
+            severities.append(part.scores["likely_false_negative"][here])
+            askers = material.asker[start + part.lists.rows[here]]
+            codes.append(askers * size + material.negatives.values[first + here])
+        unique, back, counts = np.unique(np.concatenate(codes), return_inverse=True, return_counts=True)
         severity = np.full(len(unique), np.inf)
-        np.minimum.at(severity, back, found.scores["likely_false_negative"][places])
+        np.minimum.at(severity, back, np.concatenate(severities))
         # Ties by what is asked and judged: neither the order of rows nor rounding changes a call.
         severity = severity.round(_DIGITS)
-        ties = (material.digests[unique % size], material.group[first[unique // size]])
+        askers, of_asker = np.unique(unique // size, return_inverse=True)
+        first_rows = _first_rows(material, askers)[of_asker]
+        ties = (material.digests[unique % size], material.group[first_rows])
         order = np.lexsort((*ties, severity))[:limit]
-        members = Ragged.from_lengths(places[np.argsort(back, kind="stable")], counts)
-        chosen = unique[order]
-        query, document = first[chosen // size], chosen % size
+        members = Ragged.from_lengths(np.concatenate(places)[np.argsort(back, kind="stable")], counts)
+        query, document = first_rows[order], unique[order] % size
         return cls(query, document, material.digests[document], members.take(order), len(unique))
 
     def __len__(self) -> int:
@@ -128,6 +134,17 @@ class FlaggedTexts:
         )
 
 
+def _first_rows(material: Material, askers: Integers) -> Integers:
+    """The first row that asks each query, of shape (A,); `askers` rise."""
+    found = np.full(len(askers), -1, dtype=np.int64)
+    for start, stop in spans(material.negatives.offsets) if len(askers) else ():
+        asked, rows = np.unique(material.asker[start:stop], return_index=True)
+        at = np.minimum(np.searchsorted(askers, asked), len(askers) - 1)
+        new = np.flatnonzero((askers[at] == asked) & (found[at] < 0))
+        found[at[new]] = start + rows[new]
+    return found
+
+
 def nearest_labelled(material: Material, rows: Integers) -> tuple[Integers, Integers, int]:
     """The five labelled documents nearest to each query, those of all rows that ask it taken together.
 
@@ -148,20 +165,36 @@ def nearest_labelled(material: Material, rows: Integers) -> tuple[Integers, Inte
         Labelled documents beyond five.
     """
     order = rows[np.argsort(material.group[rows])]
-    at = np.minimum(np.searchsorted(material.group[order], material.group), max(0, len(order) - 1))
-    asking = np.flatnonzero(material.group[order[at]] == material.group) if len(order) else rows
-    own = material.positives.with_values(np.arange(len(material.positives.values))).take(asking)
-    owner, place = order[at[asking]][own.rows], own.values
+    asking, at = _asking(material, order)
+    lists = material.positives
+    starts, ends = lists.offsets[:-1][asking], lists.offsets[1:][asking]
+    held = np.repeat(np.arange(len(asking)), ends - starts)
+    place = starts[held] + np.arange(len(held)) - (np.cumsum(ends - starts) - (ends - starts))[held]
+    owner = order[at[held]]
     document = material.positives.values[place]
     there = material.digests[document] != EMPTY
     owner, place, document = owner[there], place[there], document[there]
-    cosines = pair_cosines(material.queries, material.documents, np.stack([owner, document], axis=1))
+    asked = np.stack([material.asked(owner), document], axis=1)
+    cosines = pair_cosines(material.queries, material.documents, asked)
     _, once = np.unique(np.stack([owner, document]), axis=1, return_index=True)
     once = once[np.lexsort((material.digests[document[once]], -cosines[once], owner[once]))]
     _, lengths = np.unique(owner[once], return_counts=True)
     kept = once[Ragged.from_lengths(once, lengths).within < LABELLED]
     kept = kept[np.lexsort((material.digests[document[kept]], owner[kept]))]
     return owner[kept], place[kept], len(once) - len(kept)
+
+
+def _asking(material: Material, order: Integers) -> tuple[Integers, Integers]:
+    """All rows that ask what one of `order` asks, by hash, and which of `order` that is."""
+    asked = material.group[order]
+    rows, places = [order[:0]], [order[:0]]
+    for start, stop in spans(material.negatives.offsets) if len(order) else ():
+        group = material.group[start:stop]
+        at = np.minimum(np.searchsorted(asked, group), len(asked) - 1)
+        here = np.flatnonzero(asked[at] == group)
+        rows.append(start + here)
+        places.append(at[here])
+    return np.concatenate(rows), np.concatenate(places)
 
 
 def calls(pairs: Flagged, texts: FlaggedTexts, most: int) -> Ragged:

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from eci.audit.detecting import Findings
+import numpy as np
+
+from eci.audit.findings import Findings
 from eci.audit.flagged import Flagged, FlaggedTexts, calls
 from eci.audit.material import Material
 from eci.audit.prompts import WAYS, Question, Way
@@ -20,6 +22,7 @@ from eci.datasets.grouping import Batches
 from eci.errors import ChatError, EciError
 from eci.ragged import Ragged
 from eci.results import count, plain
+from eci.spilled import Column
 from eci.types import Progress
 
 # Reasons that are told by name.
@@ -118,8 +121,11 @@ def judged(
         for pair, verdict in tally.verdicts.items()
         for negative in pairs.negatives[pair].tolist()
     }
-    scores = {**found.scores, "judged_false_negative": scores_of(verdicts, len(found.lists.values))}
-    return replace(found, scores=scores, verdicts=verdicts), {**told, **tally.to_dict(judge)}
+    found, scores = replace(found, verdicts=verdicts), Column(np.float32)
+    for _, _, part in found.parts():
+        scores.add(scores_of(part.verdicts, part.negatives))
+    found = replace(found, scores={**found.scores, "judged_false_negative": scores.done()})
+    return found, {**told, **tally.to_dict(judge)}
 
 
 def refuse_unanswered(told: Mapping[str, Any]) -> None:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from eci.audit.detecting import Findings
+from eci.audit.findings import Findings
 from eci.audit.issues import DETECTORS, ISSUES, OF_ROWS, refuse_unknown
 from eci.audit.verdicts import described
 from eci.errors import EciError
@@ -82,7 +83,7 @@ class AuditResult:
         was known beside the rows, ``data["judge"]`` what a judge was asked and said.
     warnings : tuple of str
     findings : Findings, optional
-        Every score of every negative. Not part of the JSON form.
+        Every score of every negative, in temporary files that go with it. Not part of the JSON form.
     """
 
     rows: int
@@ -112,10 +113,14 @@ class AuditResult:
         refuse_unknown(issue)
         if self.findings is None:
             raise EciError("a result that was read from JSON holds no scores. Read the table beside it.")
-        found = np.flatnonzero(self.findings.flags(issue))
-        found = found[np.argsort(self.findings.of_negatives(issue)[found], kind="stable")]
-        lists = self.findings.lists
-        return lists.rows[found], lists.within[found]
+        found: list[tuple[NDArray[Any], ...]] = []
+        for start, _, part in self.findings.parts():
+            flagged = np.flatnonzero(part.flags(issue))
+            lists, scores = part.lists, part.of_negatives(issue)
+            found.append((start + lists.rows[flagged], lists.within[flagged], scores[flagged]))
+        rows, places, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(scores, kind="stable")
+        return rows[order], places[order]
 
     def exceeded(self, limits: Mapping[str, float]) -> list[str]:
         """In words, which issues have a larger share than their limit."""

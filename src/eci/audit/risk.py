@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from eci.audit.chances import chances
+from eci.audit.chances import Learned
 from eci.audit.collecting import edited
 from eci.audit.features import features
-from eci.audit.material import Candidates, Material
+from eci.audit.material import Material
 from eci.datasets.columns import Documents
 from eci.embedding import Embedded
 from eci.examples import Examples
@@ -97,13 +97,18 @@ class FalseNegativeRisk:
             same.queries,
             same.documents,
         )
-        seen = features(material, Candidates(np.arange(len(negatives)), negatives, examples.positives))
-        known = material.in_own_positives | material.known_elsewhere
         by_edit = edited[negatives.values]
-        usable = ~known & ~by_edit & (same.documents != EMPTY)[negatives.values]
-        found, self.learned = chances(material, seen, usable)
-        self._edited = int(by_edit.sum())
-        self._risky = ~by_edit & (found > bound)
+        usable = ~by_edit & (same.documents != EMPTY)[negatives.values]
+        for tile in material.tiles():
+            own = tile.candidates
+            usable[tile.places] &= ~(own.labelled | material.known_elsewhere(own))
+        learned = Learned.of(material, usable)
+        self.learned, self._edited = learned.told, int(by_edit.sum())
+        self._risky = ~by_edit
+        for tile in material.tiles():
+            seen = features(material, tile.candidates)
+            found = learned.chances(material.group[tile.rows], tile.candidates, seen)
+            self._risky[tile.places] &= found > bound
 
     def exceeded(self, queries: Integers, candidates: Ragged) -> Flags:
         """Which of n candidates have a risk above the bound, of shape (n,).

@@ -6,19 +6,23 @@ A judge needs one more between them, for the texts of what is flagged.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
+
 from eci.atomic import atomic_path, refuse_places
 from eci.audit.collecting import Collector, Judgements
 from eci.audit.detecting import findings
+from eci.audit.findings import Findings
 from eci.audit.issues import AuditSettings
 from eci.audit.judging import Judge, judged
 from eci.audit.result import AuditResult
-from eci.audit.summing import by_source, checks, mendable, summary, warnings
+from eci.audit.summing import Counts, by_source, checks, summary, warnings
 from eci.audit.tabulating import Table, Worst
 from eci.datasets.grouping import Batches, grouped
 from eci.datasets.layouts import LAYOUTS
@@ -78,43 +82,58 @@ def audit(
         batches, note, merged = by_query(rows, work)
         collector = Collector(encoder, work, settings.near_copy, known)
         stack.callback(collector.close)
-        done = 0
-        for batch in batches(Counter()):
+        for done, batch in passing(batches):
             collector.add(batch)
-            done += len(batch)
             progress("rows read", done, 0)
         collected = collector.done()
-        progress("looking for issues", 0, 0)
-        found = findings(collected, settings, merged)
+        found = findings(collected, settings, merged, progress)
         data: dict[str, Any] = {"learned": found.learned}
         if judge is not None:
             found, data["judge"] = judged(found, collected.material, batches, judge, progress)
-        texts = Worst(found, settings.worst)
-        with Table(written, found) as scores:
-            for batch in batches(Counter()):
-                scores.add(batch)
-                texts.add(batch)
+        counts = Counts.of(found, collected, settings.false_negative)
+        worst = _told(batches, found, written, settings.worst, progress)
         data |= {
             "files": rows.fingerprint(),
             "layout": rows.layout,
             "notes": [*rows.notes, *([note] if note else [])],
-            "mendable": mendable(found),
+            "mendable": counts.mended,
             "known": known.counts(),
             "judgements": list(known.files),
         }
         return AuditResult(
-            rows=len(collected.material),
-            negatives=len(found.lists.values),
-            summary=summary(found),
-            checks=checks(found, collected, merged),
-            sources=by_source(found, collected, settings.false_negative),
-            worst=texts.found(),
+            rows=counts.rows,
+            negatives=counts.negatives,
+            summary=summary(counts),
+            checks=checks(counts, collected, merged),
+            sources=by_source(counts, collected.sources),
+            worst=worst,
             encoder=getattr(encoder, "describe", dict)(),
             settings=asdict(settings),
             data=data,
-            warnings=warnings(found, collected, data.get("judge")),
+            warnings=warnings(found, counts, collected, data.get("judge")),
             findings=found,
         )
+
+
+def _told(
+    batches: Batches, found: Findings, table: Path | None, number: int, progress: Progress
+) -> tuple[dict[str, Any], ...]:
+    """Write the table, if there is to be one, and give the worst rows with their texts."""
+    worst = Worst(found, number)
+    with Table(table, found) as scores:
+        for done, batch in passing(batches):
+            scores.add(batch)
+            worst.add(batch)
+            progress("rows written" if table else "rows searched for the worst", done, len(found))
+    return worst.found()
+
+
+def passing(batches: Batches) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """All batches, each with the number of rows up to its end."""
+    done = 0
+    for batch in batches(Counter()):
+        done += len(batch)
+        yield done, batch
 
 
 def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from eci.audit.numbering import Numbering
 from eci.embedding import encode
 from eci.errors import DataError
+from eci.spilled import Column, closed, told_if_full
 from eci.task import EMPTY
 from eci.types import Encoder, Flags, Integers, Role, Vectors
 
 # Tokens that a model puts around a text.
 _SPECIAL = 2
+# Documents are numbered in 32 bits.
+_MOST = 2**31 - 1
 # Texts that are tokenized to see whether they are cut; of later ones their words are counted.
 _ASKED = 10_000
 
@@ -31,13 +35,14 @@ class VectorFile:
 
     def close(self) -> None:
         """Write no more; what was given out stays readable until the file is gone."""
-        self._handle.close()
+        closed(self._handle)
 
     def add(self, vectors: Vectors) -> None:
         """Append vectors of shape (n, d)."""
         self.widen(vectors.shape[1])
         self.count += len(vectors)
-        self._handle.write(np.ascontiguousarray(vectors, dtype=np.float32).data)
+        with told_if_full():
+            self._handle.write(np.ascontiguousarray(vectors, dtype=np.float32).data)
 
     def add_zeros(self, number: int) -> None:
         """Append so many vectors of zeros."""
@@ -49,12 +54,14 @@ class VectorFile:
     def widen(self, dimension: int) -> None:
         """Say how long vectors are."""
         self.dimension = dimension
-        self._handle.write(bytes(4 * dimension * self._waiting))
+        with told_if_full():
+            self._handle.write(bytes(4 * dimension * self._waiting))
         self._waiting = 0
 
     def table(self) -> Vectors:
         """All of them, of shape (count, d); d is 0 as long as it is not known."""
-        self._handle.flush()
+        with told_if_full():
+            self._handle.flush()
         if not self.count or not self.dimension:
             return np.empty((self.count, self.dimension), dtype=np.float32)
         return np.asarray(np.memmap(self._path, np.float32, "r", shape=(self.count, self.dimension)))
@@ -94,35 +101,37 @@ class Texts:
 
     def __init__(self, encoder: Encoder, role: Role, file: VectorFile, limit: int | None = None) -> None:
         self._encoder, self._role, self.file, self._limit = encoder, role, file, limit
-        self._numbers: dict[int, int] = {}
-        self._cut: list[Flags] = []
+        self._numbering, self._digests, self._cut = Numbering(), Column(np.int64), Column(np.bool_)
         # Texts that were tokenized, their words, and their tokens.
         self._words = np.zeros(3, dtype=np.int64)
         self.estimated = 0
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._numbering)
 
     def add(self, digests: Integers, texts: pa.Array) -> Integers:
-        """The number of each of n texts, of shape (n,); texts of one digest are one text."""
-        unique, first, back = np.unique(digests, return_index=True, return_inverse=True)
-        before = len(self._numbers)
-        order = np.argsort(first, kind="stable")
-        numbers = np.empty(len(unique), dtype=np.int64)
-        for place, digest in zip(order.tolist(), unique[order].tolist(), strict=True):
-            numbers[place] = self._numbers.setdefault(digest, len(self._numbers))
-        new = order[numbers[order] >= before]
+        """The number of each of n texts, of shape (n,); texts of one digest are one text.
+
+        Raises
+        ------
+        DataError
+            There are more distinct texts than can be numbered.
+        """
+        numbers, new = self._numbering.add(digests)
+        if len(self) > _MOST:
+            raise DataError(f"the rows have more than {_MOST:,} distinct texts. Audit them in parts.")
         if len(new):
-            self._embed(unique[new] == EMPTY, texts.take(pa.array(first[new])).to_pylist())
-        return numbers[back]
+            self._digests.add(digests[new])
+            self._embed(digests[new] == EMPTY, texts.take(pa.array(new)).to_pylist())
+        return numbers
 
     def digests(self) -> Integers:
-        """The digest of each distinct text."""
-        return np.fromiter(self._numbers, np.int64, len(self._numbers))
+        """The digest of each distinct text, when all are there."""
+        return self._digests.done()
 
     def cut(self) -> Flags:
-        """Which of the distinct texts the encoder does not read to their end."""
-        return np.concatenate(self._cut) if self._cut else np.zeros(0, dtype=np.bool_)
+        """Which of the distinct texts the encoder does not read to their end, when all are there."""
+        return self._cut.done()
 
     def _embed(self, empty: Flags, texts: list[str]) -> None:
         told = [text for text, nothing in zip(texts, empty.tolist(), strict=True) if not nothing]
@@ -133,7 +142,7 @@ class Texts:
             self.file.add(vectors)
         else:
             self.file.add_zeros(len(texts))
-        self._cut.append(self._too_long(texts))
+        self._cut.add(self._too_long(texts))
 
     def _too_long(self, texts: list[str]) -> Flags:
         cut = np.zeros(len(texts), dtype=np.bool_)

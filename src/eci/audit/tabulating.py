@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from eci.audit.detecting import Findings
+from eci.audit.findings import Findings
 from eci.audit.issues import FAULTS, FLAGGED, ISSUES, OF_ROWS
 from eci.datasets.columns import Documents
 from eci.types import Flags, Integers
@@ -72,10 +72,10 @@ class Table:
             batch.column("query_id").take(pa.array(row)),
             *(negatives.fields[name].take(at) for name in ("source", "id")),
         ]
-        first = self._found.lists.offsets[start]
+        part = self._found.part(start, self._row)
         scores = [
-            found[start + row] if issue in OF_ROWS else _taken(found, first + place, bare)
-            for issue, found in self._found.scores.items()
+            found[row] if issue in OF_ROWS else _taken(found, place, bare)
+            for issue, found in part.scores.items()
         ]
         columns += [pa.array(values <= FLAGGED) for values in scores]
         columns += [pa.array(values) for values in scores]
@@ -91,16 +91,15 @@ class Worst:
 
     def __init__(self, found: Findings, number: int) -> None:
         self._found, self._row = found, 0
-        flags = np.stack([found.faults(issue) for issue in FAULTS])
-        scores = np.stack([found.of_negatives(issue) for issue in FAULTS])
-        badness = np.where(flags, 1.5 - scores, 0).sum(axis=0)
-        worst = found.lists.with_values(badness).argmaxima()
-        there = np.flatnonzero(worst >= 0)
-        there = there[badness[worst[there]] > 0]
-        # What a judge calls an answer is so without degree.
-        likely = found.of_negatives("likely_false_negative")
-        chosen = there[np.lexsort((likely[worst[there]], -badness[worst[there]]))[:number]]
-        self._negative = {int(row): int(worst[row]) for row in chosen}
+        # Rows, their worst negatives, how bad these are, and how likely answers.
+        worst: tuple[NDArray[Any], ...] = ()
+        for start, first, part in found.parts():
+            here = _worst(part, start, first)
+            worst = tuple(np.concatenate(both) for both in zip(worst, here, strict=True)) if worst else here
+            _, _, badness, likely = worst
+            order = np.lexsort((likely, -badness))[:number]
+            worst = tuple(each[order] for each in worst)
+        self._negative = dict(zip(*(each.tolist() for each in worst[:2]), strict=True)) if worst else {}
         self._texts: dict[int, dict[str, Any]] = {}
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -116,13 +115,14 @@ class Worst:
 
     def _told(self, batch: pa.RecordBatch, row: int) -> dict[str, Any]:
         number = self._negative[row]
-        place = number - int(self._found.lists.offsets[row])
+        part = self._found.part(row, row + 1)
+        place = number - int(self._found.offsets[row])
         positives = Documents.of(batch.column("positives"))
         negatives = Documents.of(batch.column("negatives"))
         shown = positives.shown.to_pylist()
-        shown.insert(0, shown.pop(int(self._found.nearest[number])))
-        scores = {issue: float(self._found.of_negatives(issue)[number]) for issue in ISSUES}
-        verdict = self._found.verdicts.get(number)
+        shown.insert(0, shown.pop(int(part.nearest[place])))
+        scores = {issue: float(part.of_negatives(issue)[place]) for issue in ISSUES}
+        verdict = part.verdicts.get(place)
         return {
             "row": row,
             "query_id": batch.column("query_id")[0].as_py(),
@@ -135,6 +135,20 @@ class Worst:
             "issues": {issue: round(score, 4) for issue, score in scores.items() if score <= FLAGGED},
             **({"verdict": asdict(verdict)} if verdict else {}),
         }
+
+
+def _worst(part: Findings, start: int, first: int) -> tuple[NDArray[Any], ...]:
+    """Rows that have a fault, the worst negative of each, its badness, and its ``likely_false_negative``."""
+    badness = np.zeros(part.negatives, dtype=np.float32)
+    for issue in FAULTS:
+        badness += np.where(part.faults(issue), 1.5 - part.of_negatives(issue), np.float32(0))
+    worst = part.lists.with_values(badness).argmaxima()
+    rows = np.flatnonzero(worst >= 0)
+    rows = rows[badness[worst[rows]] > 0]
+    places = worst[rows]
+    # What a judge calls an answer is so without degree.
+    likely = part.of_negatives("likely_false_negative")[places]
+    return start + rows, first + places, badness[places], likely
 
 
 def _taken(values: NDArray[np.float32], places: Integers, bare: Flags) -> NDArray[np.float32]:

@@ -70,7 +70,7 @@ def undo(log: Path, out: Path) -> Undone:
     """
     changes = Changes.read(log)
     # Not by a method of Path: it fails where a name is too long.
-    if not os.path.isfile(changes.fixed_path):
+    if not os.path.exists(changes.fixed_path):
         raise DataError(
             f"{log}: speaks of {shorten(changes.fixed)!r}, and there is no such file beside it. Put the log "
             "where the fixed rows are."

@@ -146,6 +146,9 @@ def audit(
     Each negative gets a score from 0 (severe) to 1 for each issue. FILE as in score. No score is proof: read
     the worst rows before anything is dropped.
 
+    Rows need not fit in memory. About 110 bytes for each negative, and the vectors, go to temporary files in
+    TMPDIR.
+
     --judge sends the texts of likely false negatives (with --judge-all: of all negatives) and the labelled
     answers beside them to --base-url. Its answers are kept in eci.answers.sqlite, or in --journal: what is
     there is not asked or paid for again.
@@ -266,7 +269,7 @@ def _audited(
             return result, []
         if asked is not None:
             refuse_unanswered(result.data["judge"])
-        done = fix(rows, result.findings, output, action, issues)
+        done = fix(rows, result.findings, output, action, issues, progress=progress)
     result.data["fix"] = done.to_dict()
     return result, [f"{output}: {done.told()}"]
 

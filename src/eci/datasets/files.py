@@ -170,7 +170,8 @@ def read_parquet(path: Path, size: int) -> Iterator[Chunk]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        # With a buffer ahead every column chunk that was read would be held until the file is closed.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             most = _fitting(file.metadata, size)
             yield from tables(_gathered(file.iter_batches(min(most, _PIECE_ROWS)), most), str(path))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -141,4 +141,4 @@ class _Scan:
 
     def draws(self) -> NDArray[np.uint64]:
         """Those of all queries, rising."""
-        return distinct(self._all.table())
+        return distinct(self._all.done(writable=True))

@@ -207,7 +207,7 @@ def _rows(path: Path) -> tuple[int, Seen]:
     """How many texts a Parquet file has, and the row of each; the first, of a text that is there twice."""
     rows, waiting, number = Seen(), list[Integers](), 0
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             columns = [name for name in ("title", "text") if name in file.schema_arrow.names]
             if "text" not in columns:
                 raise EncoderError(f"{path}: has no column 'text'. Put the texts of the vectors there.")
