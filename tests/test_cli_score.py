@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from eci.models.cache import EmbeddingCache
 from fakes import make_rows, run_cli
 
 ECI = [sys.executable, "-c", "from eci.cli import run; run()"]
@@ -356,6 +359,14 @@ def test_cache_info_and_clear(eci):
     assert code == 0
     assert out.startswith("Freed ")
     assert json.loads(eci("cache", "info", "--json")[1])["vectors"] == 0
+
+
+def test_cache_info_shows_what_an_encoder_of_somebodys_own_tells(eci):
+    pytest.importorskip("lmdb", reason="the extra 'encode' is not installed")
+    with closing(EmbeddingCache()) as cache:
+        cache.register(b"1" * 16, {"name": "mine"})
+        cache.put(b"1" * 16, [b"2" * 16], np.ones((1, 3), dtype=np.float32))
+    assert eci("cache", "info")[1].splitlines()[-1].split(maxsplit=1) == ["1", "mine, unknown precision"]
 
 
 def test_cache_clear_asks_first(eci, monkeypatch):

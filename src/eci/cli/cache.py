@@ -31,10 +31,13 @@ def info(as_json: bool) -> None:
         return
     click.echo(f"{found['folder']}: {found['vectors']:,} vectors, {found['bytes'] / 1e6:,.1f} MB")
     for encoder in found["encoders"]:
-        click.echo(
-            f"  {encoder['vectors']:>10,}  {encoder['name']}, {encoder['precision']}, "
-            f"{encoder['dimension']} dimensions, weights {encoder['weights_blake2b'][:8]}"
-        )
+        # An encoder of somebody's own tells of itself what it likes.
+        told = [str(encoder.get(name, f"unknown {name}")) for name in ("name", "precision")]
+        if "dimension" in encoder:
+            told.append(f"{encoder['dimension']} dimensions")
+        if "weights_blake2b" in encoder:
+            told.append(f"weights {str(encoder['weights_blake2b'])[:8]}")
+        click.echo(f"  {encoder['vectors']:>10,}  {', '.join(told)}")
 
 
 @cache.command()
