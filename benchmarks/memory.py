@@ -5,7 +5,7 @@
 
 Rows name a positive and 20 negatives by id (layout tevatron-ids), the corpus has a million documents of 60
 words, and the vectors of both are on disk (16 dimensions unless told otherwise, float16). What was measured
-is kept in ``results/memory.json``; what is there is not measured again.
+is kept in ``results/memory.json``; what is there is not measured again. A table of all of it is printed.
 """
 
 from __future__ import annotations
@@ -170,6 +170,27 @@ def measure(name: str, made: Path, folder: Path) -> dict[str, float | int | str]
     }
 
 
+def table(runs: dict[str, dict[str, float | int | str]]) -> str:
+    """Rows by command: seconds, memory, and the exponent by which the seconds grow from the size before."""
+    lines = [
+        "| command | rows | seconds | processor seconds | exponent | own MiB | with mapped files |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    before: tuple[list[str], int, float] = ([], 1, 1.0)
+    for key in sorted(runs, key=lambda key: [*key.split()[::3], *map(int, key.split()[1:])]):
+        (name, rows, *shape), run = key.split(), runs[key]
+        taken, exponent = float(run["processor_seconds"]), ""
+        if before[0] == [name, *shape]:
+            exponent = f"{np.log(taken / before[2]) / np.log(int(rows) / before[1]):.2f}"
+        before = ([name, *shape], int(rows), taken)
+        told = f"{run['seconds']} | {run['processor_seconds']} | {exponent}"
+        lines.append(
+            f"| `{name}` | {int(rows):,} | {told} | {run['peak_own_mib']:,} | "
+            f"{run['peak_with_mapped_files_mib']:,} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
@@ -193,6 +214,7 @@ def main() -> None:
             with atomic_path(RESULTS) as work:
                 told = {"command": "python benchmarks/memory.py", "runs": dict(sorted(found.items()))}
                 work.write_text(json.dumps(told, indent=2) + "\n")
+    print(table(found))
 
 
 if __name__ == "__main__":
