@@ -108,7 +108,7 @@ LINES = (
     line("train rows.jsonl --source rows --model TINY -o tuned", "tuned/modules.json", "train"),
     line("evaluate beir --model TINY -o evaluation.json", "evaluation.json", "validate"),
     line("validate plan.toml -o experiment", "experiment/result.json", "validate"),
-    line("cache info", "texts", "encode"),
+    line("cache info", "vectors", "encode"),
     line("cache clear --yes", "Freed"),
     line("demo -o demo", "demo/report.html", "encode", "mine", "offline", "report"),
 )

@@ -16,6 +16,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
+
 
 class EciError(Exception):
     """Any refusal that a user can act on."""
@@ -84,3 +87,23 @@ class MissingDependency(EciError, ImportError):  # noqa: N818
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs {package}. Install it with: pip install 'eci[{extra}]'")
+
+    @classmethod
+    def unless_installed(cls, what: str, packages: Mapping[str, str], extra: str) -> None:
+        """Raise it where modules cannot be found: before the work, not in it.
+
+        Parameters
+        ----------
+        what : str
+        packages : mapping of str to str
+            Modules, by the distributions that bring them.
+        extra : str
+
+        Raises
+        ------
+        MissingDependency
+            Names every distribution that is missing.
+        """
+        lacking = [package for package, module in packages.items() if find_spec(module) is None]
+        if lacking:
+            raise cls(what, " and ".join(lacking), extra)

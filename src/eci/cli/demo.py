@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +53,11 @@ def demo(output: Path, seed: int) -> None:
     from eci.datasets import ReadOptions
     from eci.datasets.beir import write_corpus
     from eci.datasets.docstrings import docstring_task
+    from eci.errors import MissingDependency
     from eci.report.writing import Behind
 
-    _require()
+    needed = {"sentence-transformers": "sentence_transformers", "lmdb": "lmdb", "bm25s": "bm25s"}
+    MissingDependency.unless_installed("The demo", needed, "all")
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     again = f"eci score {output / '*.parquet'} --candidates {output / 'corpus.jsonl'}"
@@ -86,16 +87,6 @@ def demo(output: Path, seed: int) -> None:
         f"What agreed best with training so far, in two minutes:\n"
         f"  eci probe {output / '*.parquet'} --candidates {corpus}"
     )
-
-
-def _require() -> None:
-    """Raise a `MissingDependency` unless what mines and scores is installed: before the work, not in it."""
-    from eci.errors import MissingDependency
-
-    needed = {"sentence-transformers": "sentence_transformers", "lmdb": "lmdb", "bm25s": "bm25s"}
-    lacking = [package for package, module in needed.items() if find_spec(module) is None]
-    if lacking:
-        raise MissingDependency("The demo", " and ".join(lacking), "all")
 
 
 def _page(result: ScoreResult, folder: Path, behind: Behind, progress: Progress) -> str:

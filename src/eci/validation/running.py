@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from eci.errors import EciError
+from eci.errors import EciError, MissingDependency
 from eci.results import listed
 from eci.types import Progress, silent
 from eci.validation.cells import Bench
@@ -18,6 +18,15 @@ from eci.validation.experiment import TARGET, Experiment
 from eci.validation.findings import Outcome, compared
 from eci.validation.scored import scored
 from eci.validation.sources import PAUSE
+
+_NEEDED = {
+    "sentence-transformers": "sentence_transformers",
+    "accelerate": "accelerate",
+    "datasets": "datasets",
+    "bm25s": "bm25s",
+    "ir-measures": "ir_measures",
+    "scipy": "scipy",
+}
 
 
 def validate(
@@ -45,7 +54,10 @@ def validate(
     ------
     EciError
         A source, cell or score cannot be had; what was done before is kept.
+    MissingDependency
+        Something that training or evaluation needs is not installed.
     """
+    MissingDependency.unless_installed("An experiment", _NEEDED, "validate")
     experiment.checked()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
