@@ -14,6 +14,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import metadata, requires
+from importlib.util import find_spec
 from pathlib import Path
 
 # Extras for whoever works on eci itself.
@@ -255,7 +256,7 @@ def main(extras: list[str]) -> int:
         "HERE": os.getcwd(),
     }
     write_inputs()
-    if "encode" in installed:
+    if find_spec("sentence_transformers"):
         write_model()
     with ChatServer(well) as server:
         for tried in LINES:
