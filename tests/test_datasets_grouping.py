@@ -228,3 +228,10 @@ def test_progress_tells_how_many_queries_there_are_as_soon_as_that_is_known(tmp_
     assert [call for call in calls if call[0] == "rows read"] == [("rows read", n, 0) for n in (3, 6, 9)]
     told = [call[1:] for call in calls if call[0] == "queries looked at"]
     assert told == [call[1:] for call in calls if call[0] == "queries written"] == [(1, 3), (2, 3)]
+
+
+def test_of_rows_that_stand_apart_nobody_says_how_many_queries_there_are(tmp_path):
+    rows = read([triplets(tmp_path / "rows.jsonl", [("a", "x"), ("b", "y"), ("a", "z")])])
+    calls = []
+    write(rows, tmp_path / "out.parquet", "n-tuple", progress=lambda *call: calls.append(call))
+    assert {total for _, _, total in calls} == {0}

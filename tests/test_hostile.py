@@ -433,6 +433,30 @@ def test_pickled_weights_are_refused_and_how_to_convert_them_is_told(model, name
         loaded(model)
 
 
+def test_weights_of_another_name_do_not_stand_for_those_in_a_pickle(model):
+    (model / "2_Dense").mkdir()
+    changed(model / "modules.json", lambda told: told.append({**told[1], "idx": 2, "path": "2_Dense"}))
+    (model / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
+    shutil.copy(model / "model.safetensors", model / "2_Dense" / "decoy.safetensors")
+    with pytest.raises(EncoderError, match=r"2_Dense/pytorch_model\.bin: weights in a pickle"):
+        loaded(model)
+
+
+def test_a_configuration_is_looked_at_however_long_it_is(model):
+    changed(model / "modules.json", lambda told: told[1].update(type="evil.Evil"))
+    with (model / "modules.json").open("a") as file:
+        file.write(" " * 10_000_001)
+    with pytest.raises(EncoderError, match=r"modules\.json: has more than 10 MB, which no configuration has"):
+        loaded(model)
+
+
+def test_modules_lie_inside_the_folder_by_link_too(model, tmp_path):
+    shutil.move(model / "1_Pooling", tmp_path / "outside")
+    (model / "1_Pooling").symlink_to(tmp_path / "outside")
+    with pytest.raises(EncoderError, match=r"lies outside the folder of the model"):
+        loaded(model)
+
+
 @pytest.mark.parametrize(("name", "data"), [("config.json", "[" * 100_000), ("modules.json", "\x00")])
 def test_configurations_that_are_no_json(model, name, data):
     (model / name).write_text(data)

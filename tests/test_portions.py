@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from itertools import islice
@@ -11,9 +12,12 @@ import pytest
 
 import eci
 from eci import metrics
+from eci.audit.running import audit
 from eci.datasets import ReadOptions, from_object, scanning
+from eci.datasets.rows import Rows
 from eci.datasets.scanning import portions
 from eci.directions import drawn_order
+from eci.errors import OutputError
 from eci.lexical import WordCounter, words
 from eci.models.cache import clear
 from eci.models.hashing import HashingEncoder
@@ -334,3 +338,15 @@ def test_the_rows_of_a_page_go_beyond_those_in_memory(small, tmp_path, monkeypat
         monkeypatch.setattr(writing, "MOST_KEPT", most)
         _, kept = writing.write(result, tmp_path / "page.html", behind)
         assert pq.read_metadata(kept).num_rows == expected
+
+
+def test_a_full_disk_of_rows_that_stand_apart_is_told(rows, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    monkeypatch.setattr("eci.datasets.grouping._scatter", full)
+    with pytest.raises(OutputError, match=r"no space left for temporary files\. .* TMPDIR"):
+        scored([*rows, *rows[:3]], held=9)
+    two = Rows("eci", (), lambda _: iter(from_object([*rows, *rows[:3]])), 2)
+    with pytest.raises(OutputError, match=r"no space left for temporary files\. .* TMPDIR"):
+        audit(two, HashingEncoder(64))

@@ -148,7 +148,7 @@ def filter_rows(
             return passes[-1].rows(found.batches(Counter()))
 
         kept = Rows("eci", rows.paths, selected, 1)
-        kept.size = found.queries
+        kept.size = found.queries or 0
         written = write(kept, final, settings.layout, progress=progress)
     done = passes[-1]
     return FilterResult(

@@ -204,7 +204,7 @@ class Mixture:
         with beside as work:
             stream = Surveyed(self._source, self._settings.sources)
             found = grouped(stream, Path(work), self._batch_rows, progress=self.progress)
-            self.rows.size = found.queries
+            self.rows.size = found.queries or 0
             plan = _Plan.of(self._settings, stream.survey)
             tally = _Tally(len(plan.parts))
             for batch in found.batches(losses):

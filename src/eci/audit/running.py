@@ -27,6 +27,7 @@ from eci.audit.tabulating import Table, Worst
 from eci.datasets.grouping import Batches, grouped
 from eci.datasets.layouts import LAYOUTS
 from eci.datasets.rows import Rows
+from eci.spilled import told_if_full
 from eci.types import Encoder, Progress, silent
 
 _BATCH_ROWS = 4096
@@ -148,6 +149,7 @@ def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:
         Whether rows were brought together.
     """
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
-        found = grouped(rows, work / "rows", _BATCH_ROWS)
+        with told_if_full():
+            found = grouped(rows, work / "rows", _BATCH_ROWS)
         return found.batches, found.note, True
     return (lambda _: iter(rows)), None, False

@@ -124,13 +124,13 @@ class Grouped:
         Every call starts a new pass.
     note : str, optional
         Says so, where the order of the queries changes.
-    queries : int
-        How many there are; 0 where nobody knows.
+    queries : int, optional
+        How many there are; 0 where nobody knows. None of rows that come as they are.
     """
 
     batches: Batches
     note: str | None
-    queries: int
+    queries: int | None
 
 
 def grouped(

@@ -17,7 +17,7 @@ from eci.directions import draws
 from eci.examples import Examples
 from eci.portions import PASSING, Portions, row_keys
 from eci.ragged import rising
-from eci.spilled import Column, distinct
+from eci.spilled import Column, distinct, told_if_full
 from eci.types import Progress, silent
 
 # With 20 negatives of 1,000 characters each, their texts and vectors of 384 dimensions take about 1 GB.
@@ -89,7 +89,8 @@ class _Pieces:
     def _made(self) -> Callable[[], Iterator[pa.Table]]:
         # Rows are brought together when somebody asks for them: many do with those held.
         if self._brought is None:
-            self._brought = together(*self._given, PASSING)[0]
+            with told_if_full():
+                self._brought = together(*self._given, PASSING)[0]
         return self._brought
 
 

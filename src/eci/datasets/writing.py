@@ -160,7 +160,7 @@ def write(
         scratch_folder(final) as work,
     ):
         found, schema = _by_query(rows, work, progress), None
-        tally.expected = lambda: found.queries or rows.size
+        tally.expected = lambda: rows.size if found.queries is None else found.queries
         if target is None:
             _write_beir(temporary, found.batches, negatives, tally, progress)
         else:
@@ -215,7 +215,7 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
 def _by_query(rows: Rows, work: Path, progress: Progress) -> Grouped:
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
         return grouped(rows, work, _BATCH_ROWS, progress=progress)
-    return Grouped(lambda _: iter(rows), None, 0)
+    return Grouped(lambda _: iter(rows), None, None)
 
 
 def _opened(batches: Batches, layout: str, negatives: int | None, tally: _Tally) -> Iterator[Outgoing]:

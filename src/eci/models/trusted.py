@@ -10,9 +10,11 @@ from typing import Any
 
 from eci.errors import EncoderError
 
-# Weights that are unpickled, and what is loaded in their place where both are there.
-_PICKLED = ("pytorch_model*.bin", "adapter_model.bin")
-_SAFE = "*.safetensors"
+# Weights that are unpickled, and the names of which one is loaded in their place where it is there.
+_PICKLED = {
+    "pytorch_model*.bin": ("model.safetensors", "model.safetensors.index.json"),
+    "adapter_model.bin": ("adapter_model.safetensors",),
+}
 # Entries whose values sentence-transformers imports, older versions of it without a question.
 _IMPORTED = {"type", "activation_function", "activation_fn", "tokenizer_class"}
 _OWN = re.compile(r"(sentence_transformers|torch\.nn)(\.[A-Za-z_]\w*)+")
@@ -35,8 +37,13 @@ def refuse_untrusted(folder: Path) -> None:
     """
     for path in _files(folder, "*.json"):
         # A vocabulary: it names no class, and takes long to read.
-        if path.stat().st_size > _MOST_BYTES or path.name in ("tokenizer.json", "vocab.json"):
+        if path.name in ("tokenizer.json", "vocab.json"):
             continue
+        if path.stat().st_size > _MOST_BYTES:
+            raise EncoderError(
+                f"{path}: has more than {_MOST_BYTES // 1_000_000} MB, which no configuration has. "
+                "Fetch the model again."
+            )
         told = _loaded(path)
         for name in _classes(told, path.name):
             if not _OWN.fullmatch(name):
@@ -46,14 +53,14 @@ def refuse_untrusted(folder: Path) -> None:
                     "--trust-remote-code (trust_remote_code=True) if you trust it."
                 )
         for place in _places(told, path.name):
-            if _leads_out(place):
+            if _leads_out(place) or not (folder / place).resolve().is_relative_to(folder.resolve()):
                 raise EncoderError(
                     f"{path}: names {place[:80]!r}, which lies outside the folder of the model. "
                     "Correct it, or fetch the model again."
                 )
-    for pattern in _PICKLED:
+    for pattern, safe in _PICKLED.items():
         for path in _files(folder, pattern):
-            if not any(path.parent.glob(_SAFE)):
+            if not any((path.parent / name).is_file() for name in safe):
                 raise EncoderError(
                     f"{path}: weights in a pickle, which can run code when it is read, and there are none in "
                     "safetensors beside it. Save the model again where you trust it, as safetensors: "
