@@ -335,11 +335,18 @@ def test_no_endpoint_ends_the_run_at_once(tmp_path):
 
 
 def test_an_endpoint_that_goes_away_ends_the_run_and_loses_nothing(tmp_path):
+    answers, all_answered = itertools.count(1), threading.Event()
+
     class Gone(Fast):
         def ask(self, request, messages, shape=None):
             if int(request.key.split()[1]) >= 20:
+                # What is not sent yet when the run ends is not sent.
+                assert all_answered.wait(30)
                 raise Again("connection refused", unreachable=True)
-            return super().ask(request, messages, shape)
+            found = super().ask(request, messages, shape)
+            if next(answers) == 20:
+                all_answered.set()
+            return found
 
     with asker(tmp_path, endpoint=Gone(), attempts=2) as opened:
         with pytest.raises(ChatError, match="No connection to 127.0.0.1:9: connection refused"):
@@ -363,6 +370,9 @@ def test_an_endpoint_that_answers_no_more_ends_the_run(tmp_path):
 def test_answers_under_way_are_kept_when_the_run_ends(tmp_path):
     def script(question, nth, body):
         if question == "question 3":
+            # What is not sent yet when the run ends is not sent.
+            while server.asked.total() < 4:
+                time.sleep(0.01)
             return (401, "")
         time.sleep(0.3)
         return "ok"
