@@ -195,11 +195,7 @@ def start(arguments: tuple[str, ...], folder: Path, before: Callable[[], None] |
 
 
 def _said(child: int) -> str:
-    return (
-        f"{_fast() or tempfile.gettempdir()}/eci-faults-{os.getuid()}-{child}.err"
-        if os.getuid() == 0
-        else f"/tmp/eci-faults-{child}.err"
-    )
+    return f"{_fast() or tempfile.gettempdir()}/eci-faults-{os.getuid()}-{child}.err"
 
 
 def end(child: int, after: float | None = None) -> Ended:
