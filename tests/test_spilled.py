@@ -70,3 +70,14 @@ def test_a_full_disk_is_told_before_anything_is_written(monkeypatch):
 def test_systems_that_cannot_reserve_write_zeros(monkeypatch):
     monkeypatch.delattr("os.posix_fallocate", raising=False)
     assert mapped(10, np.float32).tolist() == [0.0] * 10
+
+
+def test_many_keys_are_on_disk(monkeypatch):
+    monkeypatch.setattr(seen, "TILE", 3)
+    known = Seen()
+    for start in range(0, 16, 2):
+        known.add(np.array([start, start + 1]), np.zeros(2, dtype=np.int64))
+    (keys, values), *_ = known._levels
+    assert len(keys) > 3
+    assert isinstance(keys.base, np.memmap)
+    assert isinstance(values.base, np.memmap)
