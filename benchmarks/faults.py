@@ -26,9 +26,9 @@ TESTS = Path(__file__).parents[1] / "tests"
 _PORTION, _SECONDS = 10, 1800
 # Strikes of each kind at each command.
 PLAN = {
-    "kill": dict.fromkeys(("mine", "score", "audit", "generate", "validate"), 50),
-    "fill": dict.fromkeys(("mine", "score", "audit", "generate", "convert"), 10),
-    "limit": dict.fromkeys(("mine", "score", "audit", "generate", "convert"), 10),
+    "kill": dict.fromkeys(("mine", "score", "audit", "generate", "validate", "filter", "mix", "select"), 50),
+    "fill": dict.fromkeys(("mine", "score", "audit", "generate", "convert", "filter", "select"), 10),
+    "limit": dict.fromkeys(("mine", "score", "audit", "generate", "convert", "filter", "select"), 10),
     "deny": {"-": 10},
     "jump": dict.fromkeys(("mine", "score", "audit", "generate"), 10),
     "together": dict.fromkeys(("mine", "score"), 10),

@@ -63,6 +63,9 @@ JOBS = {
     "mine": Job(("mine", "dense", "beir", "--split", "train", "-k", "3", *_ENCODER, "-o", "out.parquet"), ("out.parquet",)),
     "score": Job(("score", "rows.jsonl", *_ENCODER, "-o", "out.json"), ("out.json",)),
     "audit": Job(("audit", "rows.jsonl", *_ENCODER, "--fix", "drop", "-o", "out.parquet", "--scores", "scores.parquet"), ("out.parquet", "out.parquet.changes.jsonl", "scores.parquet")),
+    "filter": Job(("filter", "rows.jsonl", "--near-copy", "0.3", "-k", "3", "-o", "out.jsonl"), ("out.jsonl",)),
+    "mix": Job(("mix", "rows.jsonl", "--mode", "union", "-o", "out.jsonl"), ("out.jsonl",)),
+    "select": Job(("select", "rows.jsonl", "-k", "3", *_ENCODER, "--to", "n-tuple", "-o", "out.parquet"), ("out.parquet",)),
     "generate": Job(("generate", "attribute", "pairs.jsonl", "--model", "m", "--base-url", "URL", "-o", "out.jsonl", "--concurrency", "4"), ("out.jsonl",)),
     "validate": Job(("validate", "plan.toml", "-o", "out"), ("out/result.json",)),
     "convert": Job(("convert", "rows.parquet", "-o", "out", "--to", "beir"), ("out/corpus.jsonl", "out/qrels/train.tsv")),
@@ -103,6 +106,7 @@ class Tally:
 @cache
 def material() -> Path:
     """A folder with everything that the commands read."""
+    from eci import filtering, selecting
     from eci.datasets import from_object, write
     from fakes import make_rows
     from fuzzing import invoked
@@ -120,6 +124,8 @@ def material() -> Path:
     write(from_object(rows), folder / "rows.parquet", "eci")
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(30)))
     (folder / "plan.toml").write_text(_PLAN)
+    # So few rows are to be several batches.
+    filtering._BATCH = selecting._BATCH = 16
     # Imports what only a run imports.
     code, _, told = invoked(["score", "rows.jsonl", *_ENCODER, "--no-cache", "--sample", "20"], folder)
     assert code == 0, told

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import chain
 
 import orjson
 import pyarrow as pa
@@ -154,6 +155,21 @@ def test_adjacent_rows_are_merged_in_passing_and_in_order(tmp_path, batch_rows):
     queries, summary = written(rows, tmp_path)
     assert queries == [(q, [f"{q}{i}" for i in range(3)]) for q in "cab"]
     assert summary.notes == []
+
+
+def test_batches_stay_as_large_as_they_are(tmp_path):
+    """The query at the end of a batch comes with the next batch, not alone."""
+    rows = [row(f"q{number}", "a", "b") for number in range(20)]
+    batches = [batch(*rows[start : start + 6]) for start in range(0, 20, 6)]
+    found = grouped(batches, tmp_path, 6)
+    assert [len(each) for each in found.batches(Counter())] == [5, 6, 6, 2, 1]
+    # One query over three batches, and over the whole of one.
+    rows[5:13] = [row("same", "a", "b")] * 8
+    batches = [batch(*rows[start : start + 6]) for start in range(0, 20, 6)]
+    found = [each["query"].to_pylist() for each in grouped(batches, tmp_path, 6).batches(Counter())]
+    assert [len(each) for each in found] == [5, 5, 2, 1]
+    apart = [f"q{number}" for number in (*range(5), *range(13, 20))]
+    assert list(chain(*found)) == [*apart[:5], "same", *apart[5:]]
 
 
 def test_scattered_rows_go_through_several_files(tmp_path):

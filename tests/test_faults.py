@@ -21,6 +21,8 @@ STRIKES = (
     "kill/mine/3/0",
     "kill/audit/2/0",
     "kill/generate/2/0",
+    "kill/filter/2/0",
+    "kill/select/2/0",
     "limit/score/2/0",
     "limit/convert/2/0",
     "jump/generate/1/0",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from eci.audit.risk import Edited, FalseNegativeRisk, Same
-from eci.examples import Examples, query_key
+from eci.examples import Examples, document_texts, query_key
 from eci.portions import Portions
 from eci.seen import Seen
 from eci.selection import Common, Selector, SelectSettings
@@ -73,13 +73,22 @@ class Choosing:
         if self._whole is not None:
             return self._whole
         examples = Examples.from_batches([batch])
-        keys = np.fromiter(map(hash, examples.documents), np.int64, len(examples.documents))
-        self._seen.add(keys, np.zeros_like(keys))
+        self._count(examples.documents)
         return Chosen(examples, self.encoder, self.settings, self._common)
+
+    def note(self, batch: pa.RecordBatch) -> None:
+        """Count the documents of a batch for which others have chosen."""
+        if self._whole is None:
+            for side in ("positives", "negatives"):
+                self._count(document_texts(batch.column(side).flatten()).unique().to_pylist())
+
+    def _count(self, documents: Sequence[str]) -> None:
+        keys = np.fromiter(map(hash, documents), np.int64, len(documents))
+        self._seen.add(keys, np.zeros_like(keys))
 
     @property
     def documents(self) -> int:
-        """How many distinct documents there are, when all batches have been asked for."""
+        """How many distinct documents there are, when all batches have been asked for or noted."""
         return len(self._seen) if self._whole is None else len(self._whole.examples.documents)
 
     def told(self) -> dict[str, Any]:

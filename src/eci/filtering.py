@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from eci.atomic import scratch_folder
 from eci.datasets import write
 from eci.datasets.columns import Documents
-from eci.datasets.grouping import grouped, require_positives
+from eci.datasets.grouping import grouped, in_parts, require_positives
 from eci.datasets.rows import Rows
 from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError
 from eci.examples import NEGATIVE, POSITIVE, ROWS, shorten
+from eci.finished import Decided, Finished, Known, finished
 from eci.miners.copies import near_copies
 from eci.miners.filters import Candidates, Filters, Selector, curated
 from eci.miners.reranked import checked
@@ -120,7 +121,9 @@ def filter_rows(
     rows : Rows
         What ``datasets.read`` or ``from_object`` gave.
     out : str or Path
-        As in ``datasets.write``.
+        As in ``datasets.write``. Until it is there, what was decided lies beside it in a folder whose name
+        ends in ``.work``: the same call goes on from there, another one replaces it. Not so with
+        ``max_uses``, which counts over all batches before.
     settings : FilterSettings
     teacher : Reranker, optional
         Scores negatives and positives; else the scores of the rows count. Its scores are written.
@@ -136,28 +139,35 @@ def filter_rows(
     ------
     DataError
         A filter needs scores that the rows lack; a source to filter is not there; nothing is left.
+    OutputError
+        The output cannot be written there, or another run is writing it.
     """
     passes: list[_Pass] = []
     final = Path(out)
     refuse(final, settings.layout, rows.paths)
-    with scratch_folder(final) as work:
-        found = grouped(rows, work, _BATCH, progress=progress)
+    with finished(final) as done, scratch_folder(final) as work:
+        known = Known(rows)
+        found = grouped(known, work, _BATCH, progress=progress)
+        # Uses are counted over all rows before.
+        if settings.filters.max_uses is None:
+            decided_by = {"filter": asdict(settings), "judged": sorted(judged), "rows": known.digest}
+            done.begin(decided_by, teacher.describe() if teacher else None)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
             passes.append(_Pass(settings, teacher, judged))
-            return passes[-1].rows(found.batches(Counter()))
+            return passes[-1].rows(found.batches(Counter()), done)
 
         kept = Rows("eci", rows.paths, selected, 1)
         kept.size = found.queries or 0
         written = write(kept, final, settings.layout, progress=progress)
-    done = passes[-1]
+    last = passes[-1]
     return FilterResult(
-        queries=done.queries,
-        sources={label: dict(told) for label, told in done.sources.items()},
-        removed={name: number for name, number in done.selector.removed.items() if number},
+        queries=last.queries,
+        sources={label: dict(told) for label, told in last.sources.items()},
+        removed={name: number for name, number in last.selector.removed.items() if number},
         settings={**asdict(settings), "teacher": teacher.describe() if teacher else None},
         notes=[*rows.notes, *([found.note] if found.note else []), *written.told(settings.layout)],
-        exempt=dict(done.selector.exempt),
+        exempt=dict(last.selector.exempt),
     )
 
 
@@ -173,13 +183,9 @@ class _Pass:
         self.queries = 0
         self.sources: dict[str, Counter[str]] = {}
 
-    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for large in batches:
-            for start in range(0, len(large), _BATCH):
-                batch = large.slice(start, _BATCH)
-                require_positives(batch, "the rows")
-                self.queries += len(batch)
-                yield self._filtered(batch)
+    def rows(self, batches: Iterator[pa.RecordBatch], done: Finished) -> Iterator[pa.RecordBatch]:
+        """The rows with what is left of their negatives."""
+        yield from done.rows(in_parts(batches, _BATCH), self)
         absent = [label for label in self.settings.sources if label not in self.sources]
         if absent:
             raise DataError(
@@ -189,7 +195,28 @@ class _Pass:
             removed = ", ".join(f"{name} {number:,}" for name, number in self.selector.removed.items())
             raise DataError(f"No negative is left. Removed by: {removed or 'nothing; there were none'}.")
 
-    def _filtered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def counts(self) -> dict[str, Any]:
+        """What was counted so far."""
+        return {
+            "queries": self.queries,
+            "sources": self.sources,
+            "removed": self.selector.removed,
+            "exempt": self.selector.exempt,
+        }
+
+    def take_up(self, batch: pa.RecordBatch, decided: Decided, counts: dict[str, Any]) -> pa.RecordBatch:
+        """The rows that were worked out before, counted."""
+        self.queries = counts["queries"]
+        self.sources = {label: Counter(told) for label, told in counts["sources"].items()}
+        self.selector.removed, self.selector.exempt = Counter(counts["removed"]), Counter(counts["exempt"])
+        positives, negatives = (Documents.of(batch.column(name)) for name in ("positives", "negatives"))
+        scores = decided["positives"], decided["negatives"]
+        return _kept(batch, *self._rescored(positives, negatives, scores), decided["keep"])
+
+    def work(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Decided]:
+        """The rows with what is left of their negatives, and which are left, with the scores."""
+        require_positives(batch, "the rows")
+        self.queries += len(batch)
         positives = Documents.of(batch.column("positives"))
         negatives = Documents.of(batch.column("negatives"))
         labels = negatives.fields["source"].dictionary_encode()
@@ -198,8 +225,7 @@ class _Pass:
         wanted = [not self.settings.sources or name in self.settings.sources for name in names]
         asked = np.array(wanted, dtype=np.bool_)[source]
         scores = self._scores(batch, positives, negatives, asked)
-        if self.teacher is not None:
-            positives, negatives = self._rescored(positives, negatives, scores)
+        positives, negatives = self._rescored(positives, negatives, scores)
         # One list for each source of each query, in the order in which its negatives stand.
         order = np.lexsort((source, negatives.rows))
         order = order[asked[order]]
@@ -231,10 +257,9 @@ class _Pass:
         keep = ~asked
         keep[order[chosen]] = True
         self._count(names, source, negatives.rows, keep)
-        kept = negatives.keep(keep)
-        columns = [batch.column("query_id"), batch.column("query")]
-        columns += [positives.records(POSITIVE), kept.records(NEGATIVE), batch.column("extra")]
-        return pa.RecordBatch.from_arrays(columns, schema=ROWS)
+        own = scores if self.teacher is not None else (np.empty(0), np.empty(0))
+        decided = {"keep": keep, "positives": own[0], "negatives": own[1]}
+        return _kept(batch, positives, negatives, keep), decided
 
     def _scores(
         self, batch: pa.RecordBatch, positives: Documents, negatives: Documents, asked: Flags
@@ -268,8 +293,10 @@ class _Pass:
     def _rescored(
         self, positives: Documents, negatives: Documents, scores: tuple[Floats, Floats]
     ) -> tuple[Documents, Documents]:
-        """The documents with the teacher's scores, and the teacher as who gave them."""
-        name = str(self.teacher.describe().get("name", type(self.teacher).__name__)) if self.teacher else ""
+        """The documents with the scores of a teacher, if there is one, and the teacher as who gave them."""
+        if self.teacher is None:
+            return positives, negatives
+        name = str(self.teacher.describe().get("name", type(self.teacher).__name__))
         given = pa.array(~np.isnan(scores[1]))
         theirs = pc.if_else(given, pa.array(scores[1]), negatives.fields["score"])
         scorer = pc.if_else(given, name, negatives.fields["scorer"])
@@ -330,6 +357,12 @@ class _Pass:
             told["queries"] += len(before)
             told["empty"] += int((after[before] == 0).sum())
             told["short"] += int((after[before] < (self.settings.k or 0)).sum())
+
+
+def _kept(batch: pa.RecordBatch, positives: Documents, negatives: Documents, keep: Flags) -> pa.RecordBatch:
+    columns = [batch.column("query_id"), batch.column("query"), positives.records(POSITIVE)]
+    columns += [negatives.keep(keep).records(NEGATIVE), batch.column("extra")]
+    return pa.RecordBatch.from_arrays(columns, schema=ROWS)
 
 
 def _asked(batch: pa.RecordBatch, negatives: Documents, digests: NDArray[np.int64]) -> Flags:

@@ -29,7 +29,7 @@ from eci.passing import Engine
 from eci.portions import Portions
 from eci.probed import ProbeResult
 from eci.results import ScoreResult
-from eci.resuming import Checkpoint
+from eci.resuming import Checkpoint, recognised
 from eci.sending import Loading
 from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent
@@ -163,9 +163,8 @@ class Job:
         key = hashlib.blake2b(
             json.dumps(told, sort_keys=True, default=str).encode(), digest_size=16
         ).hexdigest()
-        # Of an encoder without a digest nobody knows whether it is still the same.
-        known = {"weights_blake2b", "vectors_blake2b"}.intersection(told["encoder"])
-        if self.queries.pieces is None or not self.origin["files"] or not known or self.cache is False:
+        known = bool(self.origin["files"]) and recognised(told["encoder"])
+        if self.queries.pieces is None or not known or self.cache is False:
             return Checkpoint(None, key)
         folder = default_folder() if self.cache is True else Path(self.cache)
         folder.mkdir(parents=True, exist_ok=True)

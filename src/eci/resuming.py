@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eci.atomic import atomic_path
 from eci.totals import Totals
 
 # Seconds between two writes, at least: what a kill loses.
 _PAUSE = 5.0
+
+
+def recognised(described: Mapping[str, Any]) -> bool:
+    """Whether a model tells a digest of its weights, or vectors of theirs.
+
+    Without one nobody knows whether it is still the same, and nothing is taken up that was made with it.
+    """
+    return not {"weights_blake2b", "vectors_blake2b"}.isdisjoint(described)
 
 
 class Checkpoint:

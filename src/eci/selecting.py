@@ -21,7 +21,7 @@ from eci.barred import Barred
 from eci.choosing import Choosing, Chosen
 from eci.datasets import write
 from eci.datasets.columns import Documents
-from eci.datasets.grouping import Batches, grouped
+from eci.datasets.grouping import Batches, grouped, in_parts
 from eci.datasets.mixed import Found, leads
 from eci.datasets.rows import Rows
 from eci.datasets.scanning import portions
@@ -29,12 +29,13 @@ from eci.datasets.survey import Survey, Surveyed
 from eci.datasets.writing import refuse
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.finished import Decided, Finished, Known, finished
 from eci.ragged import Ragged
 from eci.selected import SelectResult
 from eci.selection import Picks, SelectSettings
 from eci.spilled import Column
 from eci.task import text_digests
-from eci.types import Encoder, Flags, Integers, Progress, silent
+from eci.types import Encoder, Flags, Floats, Integers, Progress, silent
 
 _BATCH = 4096
 _NO_GAIN = (
@@ -64,7 +65,9 @@ def select_rows(
         What ``datasets.read`` or ``from_object`` gave.
     out : str or Path
         As in ``datasets.write``. A negative's ``rank`` is its place among the picks; in ``extra`` it has its
-        ``gain``, the ``sources`` that brought it and their ``ranks``. Score and scorer stay.
+        ``gain``, the ``sources`` that brought it and their ``ranks``. Score and scorer stay. Until it is
+        there, what was decided lies beside it in a folder whose name ends in ``.work``: the same call goes
+        on from there, another one replaces it.
     encoder : Encoder
         Frozen.
     settings : SelectSettings
@@ -81,9 +84,10 @@ def select_rows(
     """
     final, passes = Path(out), list[_Pass]()
     refuse(final, settings.layout, rows.paths)
-    with scratch_folder(final) as work:
+    with finished(final) as done, scratch_folder(final) as work:
         stream = Surveyed(rows, None)
-        found = grouped(stream, work, _BATCH, progress=progress)
+        known = Known(stream)
+        found = grouped(known, work, _BATCH, progress=progress)
         barred, by_edit = Barred(), Edited()
         bounded = settings.max_false_negative_risk is not None
         again = _Again(found.batches, (barred.note, by_edit.note) if bounded else (barred.note,))
@@ -91,10 +95,12 @@ def select_rows(
         with portions(again, 0, held=sys.maxsize if bounded else None, progress=progress) as queries:
             _refuse(queries.sources, settings)
             choosing = Choosing(queries, encoder, settings, by_edit, progress)
+            decided_by = {"select": asdict(settings), "rows": known.digest}
+            done.begin(decided_by, getattr(encoder, "describe", dict)())
 
             def selected(_: Any) -> Iterator[pa.RecordBatch]:
                 passes.append(_Pass(choosing, barred, stream.survey))
-                return passes[-1].rows(found.batches(Counter()))
+                return passes[-1].rows(found.batches(Counter()), done)
 
             kept = Rows("eci", rows.paths, selected, 1)
             kept.size = len(queries)
@@ -141,12 +147,9 @@ class _Pass:
         self._sizes: Counter[int] = Counter()
         self._gains: list[Column] = []
 
-    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def rows(self, batches: Iterator[pa.RecordBatch], done: Finished) -> Iterator[pa.RecordBatch]:
         """The rows with what is selected of their negatives."""
-        for large in batches:
-            for start in range(0, len(large), _BATCH):
-                batch = large.slice(start, _BATCH)
-                yield self._selected(batch, self._choosing.of(batch))
+        yield from done.rows(in_parts(batches, _BATCH), self)
         if not self._gains:
             why = ", ".join(f"{words}: {times:,}" for words, times in self._left_out().items())
             advice = " eci audit flags from 0.8 on; take a larger bound." if self._counts["risky"] else ""
@@ -160,9 +163,28 @@ class _Pass:
         named += [(reason, reason) for reason in Barred.REASONS]
         return {words: self._counts[name] for name, words in named if self._counts[name]}
 
-    def _selected(self, batch: pa.RecordBatch, chosen_by: Chosen) -> pa.RecordBatch:
-        positives, negatives = (Documents.of(batch.column(name)) for name in ("positives", "negatives"))
-        found = Found.of(positives, negatives, self._sources)
+    def counts(self) -> dict[str, Any]:
+        """What was counted so far, but for the gains."""
+        return {
+            "queries": self._queries,
+            "counts": self._counts,
+            "of_sources": self._of_sources.tolist(),
+            "sizes": [[size, times] for size, times in self._sizes.items()],
+        }
+
+    def take_up(self, batch: pa.RecordBatch, decided: Decided, counts: dict[str, Any]) -> pa.RecordBatch:
+        """The rows that were worked out before, counted."""
+        self._choosing.note(batch)
+        self._queries, self._counts = counts["queries"], Counter(counts["counts"])
+        self._of_sources = np.array(counts["of_sources"], dtype=np.int64).reshape(self._of_sources.shape)
+        self._sizes = Counter(dict(counts["sizes"]))
+        chosen = Ragged.from_lengths(decided["chosen"], decided["lengths"])
+        self._keep_gains(chosen.with_values(decided["gains"]))
+        return self._written(batch, self._found(batch), chosen, decided["gains"])[0]
+
+    def work(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Decided]:
+        """The rows with what is selected of their negatives, and what that is."""
+        chosen_by, found = self._choosing.of(batch), self._found(batch)
         asked = chosen_by.queries(batch)
         candidates, places, merged = self._candidates(
             found, text_digests(None, batch.column("query")), chosen_by
@@ -173,15 +195,26 @@ class _Pass:
             risky = self._choosing.risk.exceeded(asked, candidates)
         picks = chosen_by.selector.choose(asked, candidates, risky)
         chosen = picks.chosen.with_values(places[picks.chosen.values])
-        positives, lost = found.known_once(batch, self._agreement)
+        made, lost = self._written(batch, found, chosen, picks.gains)
         self._count(found, places, risky, picks, lost)
+        return made, {"chosen": chosen.values, "lengths": chosen.lengths, "gains": picks.gains}
+
+    def _found(self, batch: pa.RecordBatch) -> Found:
+        positives, negatives = (Documents.of(batch.column(name)) for name in ("positives", "negatives"))
+        return Found.of(positives, negatives, self._sources)
+
+    def _written(
+        self, batch: pa.RecordBatch, found: Found, chosen: Ragged, gains: Floats
+    ) -> tuple[pa.RecordBatch, int]:
+        """The rows with chosen places of ``found.lists``, and how many positives lost their score."""
+        positives, lost = found.known_once(batch, self._agreement)
         mixed = found.mixed(chosen, self._settings.label, once=True)
-        fields = {**mixed.fields, "extra": _with_gains(mixed.fields["extra"], picks)}
+        fields = {**mixed.fields, "extra": _with_gains(mixed.fields["extra"], gains)}
         arrays = {name: batch.column(name) for name in ROWS.names}
         arrays.update(
             positives=positives.records(POSITIVE), negatives=replace(mixed, fields=fields).records(NEGATIVE)
         )
-        return pa.RecordBatch.from_arrays(list(arrays.values()), schema=ROWS)
+        return pa.RecordBatch.from_arrays(list(arrays.values()), schema=ROWS), lost
 
     def _candidates(self, found: Found, asked: Integers, chosen_by: Chosen) -> tuple[Ragged, Integers, int]:
         """The distinct documents that may be negatives of each query, `asked` being the digests of these.
@@ -221,10 +254,13 @@ class _Pass:
         )
         sizes, times = np.unique(picks.chosen.lengths, return_counts=True)
         self._sizes.update(dict(zip(sizes.tolist(), times.tolist(), strict=True)))
-        for place in range(int(sizes.max(initial=0))):
+        self._keep_gains(picks.chosen.with_values(picks.gains))
+
+    def _keep_gains(self, gains: Ragged) -> None:
+        for place in range(int(gains.lengths.max(initial=0))):
             if place == len(self._gains):
                 self._gains.append(Column(np.float64))
-            self._gains[place].add(picks.gains[picks.chosen.within == place])
+            self._gains[place].add(gains.values[gains.within == place])
 
     def result(self, notes: list[str]) -> SelectResult:
         """What this pass, which is over, has selected."""
@@ -261,17 +297,17 @@ class _Pass:
         )
 
 
-def _with_gains(extra: pa.Array, picks: Picks) -> pa.Array:
+def _with_gains(extra: pa.Array, gains: Floats) -> pa.Array:
     """JSON objects, each with the gain of its pick."""
-    gains = pa.array(picks.gains).cast(pa.string())
-    told = pc.binary_join_element_wise(pc.utf8_slice_codeunits(extra, 0, -1), ',"gain":', gains, "}", "")
+    texts = pa.array(gains).cast(pa.string())
+    told = pc.binary_join_element_wise(pc.utf8_slice_codeunits(extra, 0, -1), ',"gain":', texts, "}", "")
     # A row that was selected before has a gain already.
     twice = np.flatnonzero(np.asarray(pc.match_substring(extra, '"gain":')))
     if len(twice):
-        texts = told.to_pylist()
+        objects = told.to_pylist()
         for place in twice.tolist():
-            texts[place] = orjson.dumps(
-                {**orjson.loads(texts[place]), "gain": float(picks.gains[place])}
+            objects[place] = orjson.dumps(
+                {**orjson.loads(objects[place]), "gain": float(gains[place])}
             ).decode()
-        told = pa.array(texts, pa.string())
+        told = pa.array(objects, pa.string())
     return told

@@ -84,6 +84,13 @@ def merge_rows(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
     )
 
 
+def in_parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches of at most so many rows."""
+    for batch in batches:
+        for start in range(0, len(batch), rows):
+            yield batch.slice(start, rows)
+
+
 def require_positives(batch: pa.RecordBatch, where: str) -> None:
     """Refuse queries without a positive.
 
@@ -209,15 +216,17 @@ def together(
 
 
 def _in_passing(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    # The rows so far of the query that came last.
     held: list[pa.RecordBatch] = []
     for batch in rows:
-        group = _codes(keys_of(batch))
-        if held and not keys_of(held[0].slice(0, 1))[0].equals(keys_of(batch.slice(0, 1))[0]):
-            yield pa.Table.from_batches(held)
-            held = []
-        last = int(np.flatnonzero(group != group[-1])[-1]) + 1 if (group != group[-1]).any() else 0
+        keys = keys_of(batch)
+        group = _codes(keys)
+        others = np.flatnonzero(group != group[-1])
+        last = int(others[-1]) + 1 if len(others) else 0
         if last:
-            yield pa.Table.from_batches([*held, batch.slice(0, last)])
+            held.append(batch.slice(0, last))
+        if held and (last or not keys_of(held[0].slice(0, 1))[0].equals(keys[0])):
+            yield pa.Table.from_batches(held)
             held = []
         held.append(batch.slice(last))
     if held:
