@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eci import similarity
+from eci import compiled, similarity
 from eci.ragged import Ragged
 from eci.similarity import lengths, normalise, own_documents, unusable
 
@@ -73,3 +73,86 @@ def test_vectors_that_are_of_no_use():
     vectors = np.ones((300, 2))
     vectors[[3, 200, 299]] = [[0, 0], [np.nan, 1], [1e200, 1]]
     assert unusable(vectors).tolist() == [3, 200, 299]
+
+
+@pytest.fixture
+def paid(monkeypatch):
+    """numba at once, however few pairs were compared."""
+    pytest.importorskip("numba", reason="numba, of the extra of its name, is not installed")
+    monkeypatch.setattr(similarity, "_PAYS", -1)
+    if compiled.kernel() is None:
+        pytest.skip("einsum sums in another order on this processor")
+
+
+@pytest.fixture
+def by_numpy(monkeypatch):
+    def made(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr(similarity, "_PAYS", 2**62)
+            return own_documents(*given).values
+
+    return made
+
+
+@pytest.mark.parametrize("dimension", [16, 48, 384, 768])
+@pytest.mark.parametrize("pairs", [0, 1, 3, 4, 5, 259])
+def test_numba_gives_the_same_bits(dimension, pairs, paid, by_numpy, threads, calls):
+    queries, documents, own = drawn(dimension, 100)
+    own = Ragged(own.values[:pairs], np.minimum(own.offsets, pairs))
+    expected = by_numpy(queries, documents, own)
+    assert calls == []
+    assert own_documents(queries, documents, own).values.tobytes() == expected.tobytes()
+    assert sum(calls) == pairs
+
+
+def test_numba_takes_what_is_mapped_or_not_in_one_piece(tmp_path, paid, by_numpy, calls):
+    queries, documents, own = drawn(64)
+    expected = by_numpy(queries, documents, own)
+    np.save(tmp_path / "documents.npy", documents)
+    mapped = np.load(tmp_path / "documents.npy", mmap_mode="r")
+    apart = Ragged(np.repeat(own.values, 2)[::2], own.offsets)
+    short = Ragged(own.values.astype(np.int32), own.offsets)
+    for held, lists in ((mapped, own), (documents, apart), (documents, short)):
+        assert own_documents(queries, held, lists).values.tobytes() == expected.tobytes()
+    assert len(calls) == 3
+    # Not: vectors with gaps, other dimensions.
+    gaps = np.repeat(documents, 2, axis=0)[::2]
+    assert own_documents(queries, gaps, own).values.tobytes() == expected.tobytes()
+    own_documents(queries[:, :40].copy(), documents[:, :40].copy(), own)
+    assert len(calls) == 3
+
+
+def test_numba_is_asked_once_it_pays(paid, monkeypatch, calls):
+    given = drawn(16)
+    monkeypatch.setattr(similarity, "_PAYS", 2 * len(given[2].values))
+    monkeypatch.setattr(similarity._Compared, "pairs", 0)
+    found = [own_documents(*given).values.tobytes() for _ in range(4)]
+    assert len(set(found)) == 1
+    assert len(calls) == 2
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The pairs of each call of the compiled kernel."""
+    kernel, made = compiled.kernel(), []
+
+    def counted(queries, documents, rows, chosen, out):
+        made.append(len(out))
+        kernel(queries, documents, rows, chosen, out)
+
+    if kernel is not None:
+        monkeypatch.setattr(compiled, "kernel", lambda: counted)
+    return made
+
+
+def test_without_numba_and_where_sums_differ_numpy_computes(monkeypatch):
+    def none():
+        raise ImportError("no numba")
+
+    def other(queries, documents, rows, chosen, out):
+        out[:] = (queries[rows] * documents[chosen]).astype(np.float64).sum(axis=1)
+
+    assert compiled.kernel.__wrapped__() is None or callable(compiled.kernel())
+    for found in (none, lambda: other):
+        monkeypatch.setattr(compiled, "_compiled", found)
+        assert compiled.kernel.__wrapped__() is None

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eci import compiled
 from eci.ragged import Ragged
 from eci.types import Floats, Integers, Vectors
 
 # Of each of the two tiles that pairs are taken into, which the cache of a core holds.
 _TILE_BYTES = 1 << 19
 _TILES_OF_A_THREAD = 16
+# Pairs compared by this process before numba, where it is installed, is worth its second of compiling.
+_PAYS = 1 << 24
 # Rows made wide at a time.
 _WIDENED = 128
 
@@ -69,7 +72,7 @@ def own_documents(queries: Vectors, documents: Vectors, own: Ragged) -> Ragged:
     """Cosine of each query with each of its own documents.
 
     A pair's value does not depend on which other pairs are computed beside it, so batches of any
-    size give the same numbers.
+    size give the same numbers. After many pairs numba computes them, where it is installed, to the same bits.
 
     Parameters
     ----------
@@ -97,12 +100,19 @@ def own_documents(queries: Vectors, documents: Vectors, own: Ragged) -> Ragged:
             f"own documents lie between 0 and {len(documents) - 1}, got {chosen.min()} … {chosen.max()}"
         )
     rows, dimension = own.rows, documents.shape[1]
+    kernel = _faster(queries, documents, pairs)
 
     def fill(part: slice) -> None:
-        asked, shown = np.empty((2, min(_tile(dimension), pairs), dimension), dtype=np.float32)
+        if kernel is not None:
+            # Of a mapped file, too.
+            left, right = np.asarray(queries), np.asarray(documents)
+            asked, shown = (np.ascontiguousarray(each[part], dtype=np.int64) for each in (rows, chosen))
+            kernel(left, right, asked, shown, values[part])
+            return
+        room = np.empty((2, min(_tile(dimension), pairs), dimension), dtype=np.float32)
         for start in range(part.start, part.stop, _tile(dimension)):
-            tile = slice(start, min(start + len(asked), part.stop))
-            left, right = asked[: tile.stop - start], shown[: tile.stop - start]
+            tile = slice(start, min(start + room.shape[1], part.stop))
+            left, right = room[:, : tile.stop - start]
             np.take(queries, rows[tile], axis=0, out=left, mode="clip")
             np.take(documents, chosen[tile], axis=0, out=right, mode="clip")
             np.einsum("ij,ij->i", left, right, out=values[tile])
@@ -115,6 +125,22 @@ def own_documents(queries: Vectors, documents: Vectors, own: Ragged) -> Ragged:
         with ThreadPoolExecutor(len(parts)) as crew:
             list(crew.map(fill, parts))
     return own.with_values(values)
+
+
+class _Compared:
+    """By this process."""
+
+    pairs = 0
+
+
+def _faster(queries: Vectors, documents: Vectors, pairs: int) -> compiled.Kernel | None:
+    """What numba compiled, where it fits and is worth it."""
+    _Compared.pairs += pairs
+    fits = all(
+        side.dtype == np.float32 and side.flags.c_contiguous and side.shape[1] % compiled.BLOCK == 0
+        for side in (queries, documents)
+    )
+    return compiled.kernel() if fits and _Compared.pairs > _PAYS else None
 
 
 def _tile(dimension: int) -> int:
