@@ -1,10 +1,12 @@
-"""Time and memory of whole commands over growing numbers of rows of document ids.
+"""Time and memory of whole commands over growing numbers of rows.
 
     python benchmarks/memory.py                    # 1,000, 10,000 and 100,000 rows of every command
     python benchmarks/memory.py --rows 10000000 --commands score
+    python benchmarks/memory.py --rows 1000000 --commands score-texts convert-texts
 
 Rows name a positive and 20 negatives by id (layout tevatron-ids), the corpus has a million documents of 60
-words, and the vectors of both are on disk (16 dimensions unless told otherwise, float16). What was measured
+words, and the vectors of both are on disk (16 dimensions unless told otherwise, float16). Commands ending in
+``-texts`` read the same rows with their texts (layout eci, Parquet) and no corpus. What was measured
 is kept in ``results/memory.json``; what is there is not measured again. A table of all of it is printed.
 """
 
@@ -16,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -119,27 +122,37 @@ def data(folder: Path, rows: int, documents: int, dimension: int) -> Path:
 
 
 def command(name: str, made: Path, out: Path) -> list[str]:
-    rows = [str(made / "rows.parquet"), "--corpus", str(made / "corpus.parquet")]
+    kind, _, texts = name.partition("-")
+    rows, corpus = [str(made / "rows.parquet")], ["--corpus", str(made / "corpus.parquet")]
+    written = ["-o", str(out / "made"), "--to", "tevatron-ids"]
+    if texts:
+        rows, corpus, written = [str(made / "texts.parquet")], [], ["-o", str(out / "made.parquet")]
     vectors = ["--encoder", str(made), "--no-cache"]
-    ids = ["-o", str(out / "made"), "--to", "tevatron-ids"]
     told = {
-        "score": [*rows, *vectors, "-o", str(out / "out.json")],
-        "audit": [*rows, *vectors, "--scores", str(out / "out.parquet")],
-        "select": [*rows, *vectors, "-k", "5", *ids],
-        "filter": [*rows, "--near-copy", "0.9", *ids],
-        "convert": [*rows, *ids],
-        "mix": [str(made / "rows.parquet"), str(made / "other.parquet"), "--mode", "union", *rows[1:], *ids],
+        "score": [*vectors, "-o", str(out / "out.json")],
+        "audit": [*vectors, "--scores", str(out / "out.parquet")],
+        "select": [*vectors, "-k", "5", *written],
+        "filter": ["--near-copy", "0.9", *written],
+        "convert": written,
+        "mix": [str(made / "other.parquet"), "--mode", "union", *written],
     }
-    return [str(Path(sys.executable).with_name("eci")), name, *told[name]]
+    return [str(Path(sys.executable).with_name("eci")), kind, *rows, *corpus, *told[kind]]
+
+
+def prepare(name: str, made: Path) -> None:
+    """What a command reads beside the rows."""
+    if name == "mix" and not (made / "other.parquet").exists():
+        shutil.copyfile(made / "rows.parquet", made / "other.parquet")
+    if name.endswith("-texts") and not (made / "texts.parquet").exists():
+        eci = str(Path(sys.executable).with_name("eci"))
+        rows = [str(made / "rows.parquet"), "--corpus", str(made / "corpus.parquet")]
+        subprocess.run([eci, "convert", *rows, "-o", str(made / "texts.parquet")], check=True)
 
 
 def measure(name: str, made: Path, folder: Path) -> dict[str, float | int | str]:
     """One run: seconds, and the most memory that it had of its own and with the files that it mapped."""
-    if name == "mix" and not (made / "other.parquet").exists():
-        shutil.copyfile(made / "rows.parquet", made / "other.parquet")
-    out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    prepare(name, made)
+    out = Path(tempfile.mkdtemp(prefix="out-", dir=folder))
     before, start = os.times(), time.perf_counter()
     process = subprocess.Popen(
         command(name, made, out), stdout=subprocess.DEVNULL, stderr=(out / "stderr").open("w"), text=True
@@ -198,7 +211,8 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=16)
     parser.add_argument("--folder", type=Path, default=Path("scale-data"))
     names = ["score", "audit", "select", "filter", "convert", "mix"]
-    parser.add_argument("--commands", nargs="+", default=names, choices=names)
+    texts = [f"{name}-texts" for name in names if name != "mix"]
+    parser.add_argument("--commands", nargs="+", default=names, choices=[*names, *texts])
     parser.add_argument("--again", action="store_true", help="measure what was measured before, too")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fakes import make_rows
@@ -25,6 +25,7 @@ from mutations import TOKENS, mutate
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 FLAT = ("triplet", "n-tuple", "labeled-pair", "labeled-list")
 SEVERAL = ("beir", "id-lists", "tevatron-ids", "nemo", "msmarco-hard-negatives")
+_NO_PLACE = "the message names no place"
 SINGLE = (*FLAT, "eci", "flagembedding", "tevatron", "ms-swift")
 
 
@@ -40,11 +41,14 @@ class Target:
         Arguments of eci, one of which is drawn; ``{}`` stands for an entry of the folder, also drawn.
     spoilt : callable, optional
         Spoils something in a folder; one or two of its files when None.
+    options : bool
+        Whether options are drawn, and files left as they are.
     """
 
     make: Callable[[Path], None]
     commands: tuple[tuple[str, ...], ...]
     spoilt: Callable[[Path, random.Random], None] | None = None
+    options: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,6 @@ def _journals(folder: Path) -> None:
         request = ChatRequest(f"row {number}", (("user", f"question {number}"),), None, "sum")
         digest = number.to_bytes(16, "big")
         entry = journal.claim(digest, request, "m")
-        from dataclasses import replace
-
         journal.keep(digest, replace(entry, state="answered", texts=("{}",), value={"n": number}))
     journal.close()
 
@@ -273,6 +275,113 @@ def _reports(folder: Path) -> None:
     (folder / "page.html").unlink()
 
 
+def _whole(folder: Path) -> None:
+    from eci.datasets import from_object, write
+
+    _reports(folder)
+    rows = make_rows(12, {"bm25": 4, "dense": 3})
+    write(from_object(rows), folder / "rows.parquet", "eci")
+    named = [
+        {**row, "negatives": [{**each, "id": each["text"]} for each in row["negatives"]]}
+        for row in make_rows(6, {"bm25": 3})
+    ]
+    write(from_object(named), folder / "beir", "beir")
+
+
+# Values for any option. Among them are inputs, which nothing may replace, and a folder.
+_TEXTS = (
+    *(
+        "",
+        " ",
+        "-",
+        "--",
+        "0",
+        "1",
+        "x",
+        "OUT",
+        "all",
+        "none",
+        "rows.jsonl",
+        "beir",
+        ".",
+        "..",
+        "/",
+        "missing",
+    ),
+    *(
+        "missing/file.json",
+        "bm25",
+        "dense",
+        "bm25,dense",
+        "a,,b",
+        "1:2",
+        ":",
+        "=",
+        "a=b",
+        "\x07",
+        "\n",
+        "é\u202e",
+    ),
+    "x" * 5000,
+)
+_NUMBERS = (
+    *(
+        "-1",
+        "0",
+        "1",
+        "2",
+        "3",
+        "7",
+        "1000",
+        "2147483648",
+        "9223372036854775808",
+        "1" + "0" * 30,
+        "1e3",
+        "0.5",
+    ),
+    *("-0.0", "1e-320", "1e308", "nan", "inf", "-inf", "", "x", "٣", "0x10", "1_000", " 1"),
+)
+# These ask a network, or start processes.
+_LEFT_OUT = frozenset(
+    {"help", "judge", "engine", "ray_address", "ray_workers", "ray_gpus", "output", "base_url"}
+)
+_MODELS = frozenset({"encoder", "teacher", "model", "reranker"})
+
+
+def _drawn_options(arguments: list[str], rng: random.Random) -> list[str]:
+    """The arguments with one to three options more, and values for them, sensible or not."""
+    import click
+
+    from eci import cli
+
+    command: click.Command = cli.main
+    context = click.Context(command)
+    for word in arguments:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(context, word) or command
+    known = [each for each in command.params if isinstance(each, click.Option) and each.name not in _LEFT_OUT]
+    drawn: list[str] = []
+    for option in rng.sample(known, min(len(known), rng.choice((1, 1, 2, 3)))):
+        drawn.append(rng.choice([*option.opts, *option.secondary_opts]))
+        if option.is_flag or option.count:
+            continue
+        kind, texts = option.type, list(_TEXTS)
+        if isinstance(kind, click.types.IntRange | click.types.FloatRange):
+            edges = [edge for edge in (kind.min, kind.max) if edge is not None]
+            texts = [*_NUMBERS, *(str(edge + step) for edge in edges for step in (-1, 0, 0, 1))]
+        elif isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+            texts = list(_NUMBERS)
+        elif isinstance(kind, click.Choice):
+            texts = [*map(str, kind.choices)] * 3 + list(_TEXTS[:8])
+        elif option.name in _MODELS:
+            # A name that could be one of the hub would be asked for there.
+            texts = ["hashing", "", ".", "rows.jsonl", "reranker:", "./missing", "beir"]
+        drawn.extend(rng.choice(texts) for _ in range(option.nargs))
+    place = rng.choice((len(arguments), len(arguments), 1))
+    return [*arguments, *drawn] if place > 1 else [*arguments[:-2], *drawn, *arguments[-2:]]
+
+
 _WRITTEN = ("convert", "{}", "-o", "OUT.jsonl")
 TARGETS: dict[str, Target] = {
     "rows": Target(_flat_rows, (_WRITTEN, _WRITTEN, ("convert", "{}", "-o", "OUT", "--to", "beir"), ("convert", "{}", "-o", "OUT.parquet", "--to", "triplet"), ("score", "{}", "--encoder", "hashing", "-o", "OUT.json"), ("audit", "{}", "--encoder", "hashing", "--fix", "drop", "-o", "OUT.parquet"), ("filter", "{}", "-o", "OUT.jsonl"), ("mix", "{}", "{}", "--mode", "union", "-o", "OUT.jsonl", "--source", "a", "--source", "b"))),
@@ -284,6 +393,7 @@ TARGETS: dict[str, Target] = {
     "vectors": Target(_vectors, (("score", "rows.jsonl", "--encoder", "npy", "-o", "OUT.json"), ("score", "rows.jsonl", "--encoder", "safetensors", "-o", "OUT.json")), _spoil_vectors),
     "journal": Target(_journals, (("generate", "status", "eci.answers.sqlite", "--json"),), _spoil_journal),
     "cache": Target(_cache, (("cache", "info"),), _spoil_cache),
+    "options": Target(_whole, (("score", "rows.jsonl", "--encoder", "hashing", "-o", "OUT.json"), ("score", "rows.parquet", "--encoder", "hashing", "-o", "OUT.json"), ("audit", "rows.jsonl", "--encoder", "hashing", "--fix", "drop", "-o", "OUT.parquet"), ("filter", "rows.parquet", "-o", "OUT.jsonl"), ("mix", "rows.parquet", "--mode", "union", "-o", "OUT.jsonl"), ("select", "rows.jsonl", "-k", "2", "--encoder", "hashing", "-o", "OUT.jsonl"), ("convert", "rows.jsonl", "-o", "OUT.jsonl"), ("convert", "rows.jsonl", "-o", "OUT"), ("mine", "random", "beir", "-k", "2", "-o", "OUT.jsonl"), ("mine", "bm25", "beir", "-k", "2", "-o", "OUT.jsonl"), ("mine", "dense", "beir", "-k", "2", "--encoder", "hashing", "-o", "OUT.parquet"), ("probe", "rows.jsonl", "--encoder", "hashing", "-o", "OUT.json"), ("ablate", "rows.jsonl", "--encoder", "hashing", "-o", "OUT.json"), ("report", "result.json", "-o", "OUT.html"), ("report", "result.json", "-o", "OUT.md"), ("evaluate", "beir", "--model", "hashing", "--split", "train", "-o", "OUT.json")), options=True),
     "log": Target(_logs, (("audit", "--undo", "clean.parquet.changes.jsonl", "-o", "OUT.jsonl"),)),
 }  # fmt: skip
 
@@ -308,7 +418,7 @@ def run(target: str, good: Path, place: Path, rng: random.Random) -> Outcome:
         shutil.copytree(entry, case / entry.name)
     if told.spoilt:
         told.spoilt(case, rng)
-    else:
+    elif not told.options:
         files = sorted(path for path in case.rglob("*") if path.is_file())
         for path in rng.sample(files, min(len(files), rng.choice((1, 1, 1, 2)))):
             mutate(path, rng)
@@ -316,11 +426,22 @@ def run(target: str, good: Path, place: Path, rng: random.Random) -> Outcome:
     if entry is not None and entry.is_dir() and target == "rows":
         named = f"{entry.name}/{next(entry.iterdir()).name}"
     arguments = [each.format(named) if each == "{}" else each for each in command]
-    before = _entries(case)
+    arguments = _drawn_options(arguments, rng) if told.options else arguments
+    before, held = _entries(case), _contents(case) if told.options else {}
     code, out, told_there = invoked(
         arguments, case, cache=case / "cache" if target == "cache" else place / "cache"
     )
-    return judged(code, out, told_there, case, before, arguments)
+    found = judged(code, out, told_there, case, before, arguments)
+    if told.options and found.defect == _NO_PLACE:
+        # The value of an option is place enough.
+        found = replace(found, defect="")
+    if not found.defect and held.items() - _contents(case).items():
+        return replace(found, defect="an input was changed")
+    return found
+
+
+def _contents(case: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in case.rglob("*") if path.is_file()}
 
 
 def invoked(arguments: list[str], folder: Path, cache: Path | None = None) -> tuple[int, str, str]:
@@ -355,8 +476,12 @@ def judged(code: int, out: str, err: str, case: Path, before: set[str], argument
     wanted = arguments[arguments.index("-o") + 1] if "-o" in arguments else None
     # Kept on purpose: the same command goes on from there.
     left = {name for name in left if not name.startswith(f".{wanted}.work")}
+    # Options name files, too.
+    named = {Path(each).as_posix() for each in arguments[1:] if each.strip("./")}
     made = {
-        name for name in left if wanted and (name == wanted or name.startswith((f"{wanted}/", f"{wanted}.")))
+        name
+        for name in left
+        if any(name == each or name.startswith((f"{each}/", f"{each}.")) for each in named)
     }
     strange = sorted(left - made)
     lines = err.strip().splitlines()
@@ -383,7 +508,7 @@ def judged(code: int, out: str, err: str, case: Path, before: set[str], argument
     elif code == 1 and not message:
         defect = "no message"
     elif code == 1 and not any(place in message for place in places):
-        defect = "the message names no place"
+        defect = _NO_PLACE
     elif code == 0 and wanted and not made and "--check" not in arguments:
         defect = "no output"
     return Outcome(code, _likeness(message, case), defect)

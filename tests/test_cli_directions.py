@@ -108,6 +108,16 @@ def test_the_folder_of_a_collection_stands_for_its_corpus(eci, rows_file, corpus
     assert by_folder["data"]["alignment"]["candidates"] == 60 + 40
 
 
+def test_a_folder_that_holds_no_corpus_is_not_digested(eci, rows_file, tmp_path, monkeypatch):
+    """It may be as large as a disk."""
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "disk" / "notes.json").write_text('"no corpus"')
+    monkeypatch.setattr("eci.jobs.fingerprint", lambda paths: pytest.fail(f"digested {paths}"))
+    code, _, err = eci("score", rows_file, "--candidates", tmp_path / "disk")
+    assert code == 1
+    assert "notes.json: " in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

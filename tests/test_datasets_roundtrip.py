@@ -409,6 +409,13 @@ def test_outputs_are_replaced_if_they_are_files_or_ours(tmp_path):
         for name, layout in (("out.jsonl", "eci"), ("saved", "eci"), ("beir", "beir")):
             write(from_object(rows), tmp_path / name, layout)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["beir", "out.jsonl", "saved"]
+    marked = (tmp_path / "beir" / "eci.json").read_text()
+    (tmp_path / "beir" / "eci.json").write_text(marked.replace("eci convert", "eci report"))
+    with pytest.raises(
+        OutputError, match="beir: would be replaced, and was written by eci report. Give another"
+    ):
+        write(from_object(rows), tmp_path / "beir", "beir")
+    assert (tmp_path / "beir" / "corpus.jsonl").exists()
     (tmp_path / "beir" / "eci.json").unlink()
     with pytest.raises(
         OutputError, match="is a folder that eci did not write. Give another name, or remove it first"

@@ -292,6 +292,18 @@ def test_a_place_for_runs_that_cannot_be_is_told_before_a_search(folder, tmp_pat
     assert f"{tmp_path} may not be written to" in err
 
 
+def test_ids_that_a_run_cannot_hold_are_told_before_a_search(folder, tmp_path, monkeypatch, capsys):
+    corpus = folder / "corpus.jsonl"
+    first, rest = corpus.read_text().split("\n", 1)
+    corpus.write_text(json.dumps({**json.loads(first), "_id": "a b"}) + "\n" + rest)
+    code, err = refused(
+        monkeypatch, capsys, folder, "--model", "hashing", "--runs-to", str(tmp_path / "runs")
+    )
+    assert code == 1
+    assert "cannot hold the id 'a b'" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_cranfield_keeps_answers_that_share_a_number_with_their_query(data):
     collection = JudgedCollection.read(data / "cranfield")
     assert not (collection.itself >= 0).any()

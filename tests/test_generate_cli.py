@@ -104,6 +104,14 @@ def test_queries_for_a_corpus_and_negatives_for_them(folder, monkeypatch, capsys
         code, out, _ = run_cli(monkeypatch, capsys, *command(server, "queries", rows=corpus, out="made"))
         assert code == 0
         assert "12 passages → 12 queries of 12 documents" in out
+        # Its own folder it replaces, and nobody else does.
+        code, _, err = run_cli(monkeypatch, capsys, *command(server, "queries", rows=corpus, out="made"))
+        assert code == 0, err
+        code, _, err = run_cli(
+            monkeypatch, capsys, "convert", "made/rows.jsonl", "--to", "beir", "-o", "made"
+        )
+        assert code == 1
+        assert (folder / "made" / "corpus.jsonl").exists()
         assert json.loads((folder / "made.generate.json").read_text())["schema"] == "eci.queries/1"
         code, out, _ = run_cli(monkeypatch, capsys, "mine", "bm25", "made", "-k", "2", "-o", "bm25.jsonl")
         assert code == 0

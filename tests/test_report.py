@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import eci
 from eci import api
+from eci.datasets import read, write
 from eci.directions import drawn_order
 from eci.errors import DataError, MissingDependency, OutputError
 from eci.metrics.eci import eci as eci_of
@@ -776,6 +777,12 @@ def test_scoring_by_several_encoders_without_a_cache_has_a_page_too(rows_file, t
         (("score", "rows.jsonl", "a.rows.parquet", "--report", "a.html"), 1, "is read from"),
         (("report", "rows.jsonl", "-o", "a.html", "--figures", "mine"), 1, "folder that eci did not write"),
         (("report", "rows.jsonl", "-o", "b.html", "--figures", "b.html"), 1, "written twice"),
+        (("report", "rows.jsonl", "-o", "b.html", "--figures", "none/figures"), 1, "none does not exist"),
+        (
+            ("report", "rows.jsonl", "--figures", "beir"),
+            1,
+            "beir: would be replaced, and was written by eci convert",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told_before_the_work(
@@ -785,9 +792,12 @@ def test_what_cannot_be_done_is_told_before_the_work(
     (tmp_path / "mine").mkdir()
     for name in ("mine/thesis.txt", "a.rows.parquet"):
         (tmp_path / name).write_text("thesis")
+    write(read([rows_file]), tmp_path / "beir", "beir")
     found, _, err = run_cli(monkeypatch, capsys, *arguments)
     assert found == code
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "thesis"
+    assert (tmp_path / "beir" / "corpus.jsonl").exists()
+    assert not (tmp_path / "b.html").exists()
     assert told in err
     assert "reading rows" not in err
 

@@ -73,13 +73,14 @@ def job(
             "files": read_rows.fingerprint(),
             "notes": list(read_rows.notes),
         }
-        beside = [path for path in (reading.candidates, reading.idf_corpus) if path is not None]
-        if beside:
-            origin["corpora"] = fingerprint(beside)
+        # Read before they are digested: what is no corpus may be a folder of anything.
         corpora = Corpora(
             document_texts_of(reading.candidates) if reading.candidates else (),
             document_texts_of(reading.idf_corpus) if reading.idf_corpus else None,
         )
+        read_beside = [path for path in (reading.candidates, reading.idf_corpus) if path is not None]
+        if read_beside:
+            origin["corpora"] = fingerprint(read_beside)
         if queries.pieces is not None and not beyond:
             size = len(queries.held.queries)
             origin["notes"].append(

@@ -80,14 +80,15 @@ def run() -> None:
     except KeyboardInterrupt:
         _interrupted(debug)
     except BrokenPipeError:
-        # The reader of our output has gone; without this, the interpreter complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone.
+        _drop_output()
         sys.exit(1)
     except EciError as error:
         _say(f"Error: {error}", debug)
         sys.exit(1)
     except OSError as error:
         _say(f"Error: {error.strerror or error}: {error.filename or 'no file named'}", debug)
+        _drop_output()
         sys.exit(1)
     except MemoryError:
         _say("Error: out of memory. Try --sample, or fewer --batch-rows.", debug)
@@ -99,6 +100,14 @@ def run() -> None:
             debug,
         )
         sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let go of what cannot be written: the interpreter would try again, and end with another code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(debug: bool) -> None:

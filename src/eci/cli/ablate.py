@@ -10,6 +10,7 @@ import click
 
 from eci.cli.command import command_line, working
 from eci.cli.options import (
+    Count,
     encoder_option,
     loading_options,
     reading_options,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     "--fixed-n",
     default=3,
     show_default=True,
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="Negatives of each source and query in the table of equal N: the first N of each row (of a hybrid: "
     "of its first part), and N drawn by --seed.",

@@ -12,7 +12,7 @@ import click
 
 from eci.cli.command import command_line
 from eci.cli.judging import JudgeOptions, judge_options
-from eci.cli.options import loading_options, reading_options
+from eci.cli.options import Count, loading_options, reading_options
 from eci.cli.pages import page_option, refuse_page, write_page
 
 if TYPE_CHECKING:
@@ -74,20 +74,20 @@ _SHOWN, _HELD = 10, 200
 )
 @click.option(
     "--min-negatives",
-    type=click.IntRange(0),
+    type=Count(0),
     default=1,
     show_default=True,
     help="Different negatives that a row needs.",
 )
 @click.option(
     "--max-uses",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="Rows that may have one document as a negative.  [default: ten times the mean, at least 10]",
 )
 @click.option(
     "--worst",
-    type=click.IntRange(0),
+    type=Count(0),
     metavar="N",
     help=f"Rows to show.  [default: {_SHOWN}; {_HELD} in a page]",
 )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.options import Count
+
 if TYPE_CHECKING:
     from eci.chat.asking import ChatAsker
     from eci.chat.settings import ChatSettings
@@ -177,7 +179,7 @@ _CHAT = (
     ),
     click.option(
         "--max-tokens",
-        type=click.IntRange(1),
+        type=Count(1),
         default=2048,
         show_default=True,
         help="Most tokens of an answer.",
@@ -189,8 +191,8 @@ _CHAT = (
         show_default=True,
         help="Requests under way at a time.",
     ),
-    click.option("--rpm", type=click.IntRange(1), metavar="N", help="Most requests a minute."),
-    click.option("--tpm", type=click.IntRange(1), metavar="N", help="Most tokens a minute."),
+    click.option("--rpm", type=Count(1), metavar="N", help="Most requests a minute."),
+    click.option("--tpm", type=Count(1), metavar="N", help="Most tokens a minute."),
     click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),

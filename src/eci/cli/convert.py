@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eci.cli.command import command_line
-from eci.cli.options import output_options, reading_options
+from eci.cli.options import Count, output_options, reading_options
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @output_options
 @click.option(
     "--negatives",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="Give every query its first N negatives; leave out queries with fewer.",
 )

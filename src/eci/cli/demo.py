@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eci.cli.options import SEED
+
 if TYPE_CHECKING:
     from eci.report.writing import Behind
     from eci.results import ScoreResult
@@ -37,7 +39,9 @@ _EVERY = 2
     show_default=True,
     help="Folder for the mined rows, the result and its page.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the random negatives and of the edits.")
+@click.option(
+    "--seed", default=0, show_default=True, type=SEED, help="Of the random negatives and of the edits."
+)
 def demo(output: Path, seed: int) -> None:
     """Mine and score negatives for Python's docstrings.
 

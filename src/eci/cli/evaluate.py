@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.command import command_line, working
-from eci.cli.options import SEED, loading_options, result_option
+from eci.cli.options import SEED, Count, loading_options, result_option
 from eci.results import count, listed, number, span
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _UNFIT = re.compile(r"[^\w.-]+")
 @click.option("--split", metavar="NAME", help="Whose judgements.  [default: test, else the only one]")
 @click.option(
     "--depth",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="K",
     help="Documents retrieved for a query.  [default: 100, or the largest cutoff]",
 )
@@ -140,10 +140,12 @@ class _Asked:
     def runs(self, collection: JudgedCollection, depth: int, progress: Progress) -> list[Run]:
         """All runs, those of models first."""
         from eci.models.loading import prepared_encoder
-        from eci.validation.retrieval import Run, search
+        from eci.validation.retrieval import Run, refuse_spaces, search
 
         names = self._names()
         files = self._files(names)
+        if self.runs_to is not None:
+            refuse_spaces([*collection.query_ids, *collection.documents.ids.to_pylist()], self.runs_to)
         # Read before anything is encoded: what is wrong with a file is told at once.
         read = [Run.read(path, collection) for path in self.files]
         searched = []

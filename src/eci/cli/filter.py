@@ -12,6 +12,7 @@ import click
 from eci.cli.command import command_line
 from eci.cli.models import Models
 from eci.cli.options import (
+    Count,
     filter_options,
     loading_options,
     output_options,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IN...")
 @output_options
-@click.option("-k", "k", type=click.IntRange(1), help="Negatives of each source per query, at most.")
+@click.option("-k", "k", type=Count(1), help="Negatives of each source per query, at most.")
 @click.option(
     "--only",
     multiple=True,

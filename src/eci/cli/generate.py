@@ -16,7 +16,7 @@ from eci.cli.command import command_line
 from eci.cli.generating import Context, finish, kept, tell
 from eci.cli.mine import INPUTS
 from eci.cli.models import Models
-from eci.cli.options import SEED, loading_options, output_options
+from eci.cli.options import SEED, Count, loading_options, output_options
 
 if TYPE_CHECKING:
     from eci.generating.candidates import Candidates
@@ -39,20 +39,18 @@ _SHARED = (
         "--positives",
         default=1,
         show_default=True,
-        type=click.IntRange(1),
+        type=Count(1),
         metavar="N",
         help="Positives of a query to write negatives for, one after the other.",
     ),
-    click.option(
-        "--limit", type=click.IntRange(1), metavar="N", help="Only the first N queries, for a trial."
-    ),
+    click.option("--limit", type=Count(1), metavar="N", help="Only the first N queries, for a trial."),
     _SEED,
     click.option("--label", help="Source of the negatives. Default: llm- and what writes them."),
     click.option(
         "--min-words",
         default=8,
         show_default=True,
-        type=click.IntRange(0),
+        type=Count(0),
         help="Mark negatives of fewer words.",
     ),
     click.option(
@@ -271,7 +269,7 @@ def _candidates(context: Context, samples: Samples) -> Candidates | None:
 @generate.command(context_settings=_LONG)
 @click.argument("corpus", type=_PATH)
 @_MODEL
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="N passages, drawn by --seed.")
+@click.option("--limit", type=Count(1), metavar="N", help="N passages, drawn by --seed.")
 @_SEED
 @click.option("-o", "--output", required=True, type=_PATH, help="The folder to write.")
 @_JSON
@@ -283,13 +281,13 @@ def queries(corpus: Path, output: Path, as_json: bool, chat: ChatOptions, **opti
     same as rows.jsonl. So eci mine and eci generate go on from there.
     """
     from eci.cli.progress import StderrProgress
-    from eci.generating.queries import estimated_queries, write_folder, write_queries
+    from eci.generating.queries import WRITER, estimated_queries, write_folder, write_queries
 
     if output.suffix in (".jsonl", ".parquet", ".csv", ".tsv", ".gz"):
         raise click.UsageError(f"The output is a folder; {output} would be a file. Leave the ending out.")
     with ExitStack() as stack:
         progress = stack.enter_context(StderrProgress())
-        given = {**options, "inputs": (corpus,), "output": output, "target": "beir"}
+        given = {**options, "inputs": (corpus,), "output": output, "target": "beir", "written_by": WRITER}
         context = Context(given, chat, progress, stack)
         context.refuse()
         passages = context.passages()

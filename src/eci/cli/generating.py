@@ -101,10 +101,10 @@ class Context:
         Before anything is read, and again before anything is asked.
         """
         from eci.atomic import refuse_places
-        from eci.datasets.writing import refuse
+        from eci.datasets.writing import WRITER, refuse
 
         output, held = self.options["output"], (*self.read_from, *self.chat.files)
-        refuse(output, self.options["target"], held)
+        refuse(output, self.options["target"], held, self.options.get("written_by", WRITER))
         refuse_places([output, _summary_of(output)], held)
         _refuse_summary(_summary_of(output))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.chatting import NAMES, ChatOptions, chat_options, given_options
+from eci.cli.options import Count
 
 if TYPE_CHECKING:
     from eci.audit.judging import Judge
@@ -104,7 +105,7 @@ _JUDGE = (
         "a part of it answer (a call each), as well or not.",
     ),
     click.option(
-        "--judge-limit", type=click.IntRange(1), metavar="N", help="Ask about the N most severe pairs alone."
+        "--judge-limit", type=Count(1), metavar="N", help="Ask about the N most severe pairs alone."
     ),
     click.option(
         "--judge-all",

@@ -13,7 +13,7 @@ import click
 
 from eci.cli.command import command_line
 from eci.cli.models import Models
-from eci.cli.options import filter_options, loading_options, output_options, teacher_option
+from eci.cli.options import Count, filter_options, loading_options, output_options, teacher_option
 
 if TYPE_CHECKING:
     from eci.task import Miner, RetrievalTask
@@ -40,7 +40,7 @@ INPUTS = (
     click.option("--layout", metavar="LAYOUT", help="Layout of ROWS; detected if not given."),
 )
 _OUTPUT = (
-    click.option("-k", "k", type=click.IntRange(1), required=True, help="Negatives per query, at most."),
+    click.option("-k", "k", type=Count(1), required=True, help="Negatives per query, at most."),
     output_options,
     click.option("--label", help="Source of the negatives. Default: the miner's name."),
     click.option("--json", "as_json", is_flag=True, help="Print settings and counts as JSON."),
@@ -208,9 +208,7 @@ def dense(context: _Context, task: RetrievalTask, encoder: str, search: str) -> 
         show_default=True,
         help="Miner whose candidates are re-ordered.",
     ),
-    click.option(
-        "--candidates", default=50, show_default=True, type=click.IntRange(1), help="Of each query."
-    ),
+    click.option("--candidates", default=50, show_default=True, type=Count(1), help="Of each query."),
     _ENCODER,
 )
 def rerank(
@@ -244,7 +242,7 @@ def rerank(
         "--within",
         default=1000,
         show_default=True,
-        type=click.IntRange(1),
+        type=Count(1),
         help="Edit facts in the first so many characters: encoders cut long texts.",
     ),
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eci.cli.options import output_options, reading_options
+from eci.cli.options import Count, output_options, reading_options
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="union: each document once, best places first; concat: one list after the other; "
     "budget: k per query, the parts take turns.",
 )
-@click.option("-k", "k", type=click.IntRange(1), help="Negatives per query; needed for budget, else at most.")
+@click.option("-k", "k", type=Count(1), help="Negatives per query; needed for budget, else at most.")
 @output_options
 @click.option("--label", metavar="NAME", help="Source of the mixed negatives. Default: the parts, as in a+b.")
 @click.option(

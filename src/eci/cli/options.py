@@ -9,6 +9,19 @@ from typing import Any
 
 import click
 
+
+class Count(click.IntRange):
+    """A whole number that arrays can be as long as, which the help does not say."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or a usage error."""
+        number: int = super().convert(value, param, ctx)
+        if abs(number) > _MOST:
+            self.fail(f"{number} is too large.", param, ctx)
+        return number
+
+
+_MOST = 2**53
 # What every library that draws takes.
 SEED = click.IntRange(0, 2**32 - 1)
 
@@ -157,9 +170,7 @@ _READING = (
         metavar="SCORE",
         help="With graded scores instead of labels: documents at or above are positives.",
     ),
-    click.option(
-        "--batch-rows", type=click.IntRange(1), default=4096, show_default=True, help="Most rows in memory."
-    ),
+    click.option("--batch-rows", type=Count(1), default=4096, show_default=True, help="Most rows in memory."),
 )
 _SCORED = ("target", "metric", "sample", "seed", "temperature", "tokenizer")
 _SCORING = (
@@ -167,8 +178,10 @@ _SCORING = (
     click.option(
         "--metric", default="eci", show_default=True, help="What ranks the sources; see docs/metrics.md."
     ),
-    click.option("--sample", type=click.IntRange(1), metavar="N", help="Score N queries drawn at random."),
-    click.option("--seed", default=0, show_default=True, help="Of the queries and negatives that are drawn."),
+    click.option("--sample", type=Count(1), metavar="N", help="Score N queries drawn at random."),
+    click.option(
+        "--seed", default=0, show_default=True, type=SEED, help="Of the queries and negatives that are drawn."
+    ),
     click.option(
         "--temperature",
         default=0.05,
@@ -213,8 +226,8 @@ _LOADING = (
         metavar="ROLE=TEXT",
         help='Text put before queries or documents: --prompt "query=query: " --prompt "document=passage: ".',
     ),
-    click.option("--truncate-dim", type=click.IntRange(1), help="Keep the first dimensions of each vector."),
-    click.option("--max-seq-length", type=click.IntRange(1), help="Tokens read of each text."),
+    click.option("--truncate-dim", type=Count(1), help="Keep the first dimensions of each vector."),
+    click.option("--max-seq-length", type=Count(1), help="Tokens read of each text."),
     click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with the model."),
     click.option("--no-cache", is_flag=True, help="Keep no vectors after this run."),
 )
@@ -235,7 +248,7 @@ _ENGINE = (
     ),
     click.option(
         "--ray-workers",
-        type=click.IntRange(1),
+        type=Count(1),
         metavar="N",
         help="Actors that hold the encoder.  [default: as many as there is room for]",
     ),
@@ -282,8 +295,10 @@ _FILTERED = (
     "keep_curated",
 )
 _FILTERS = (
-    click.option("--range-min", default=0, show_default=True, metavar="N", help="Skip the first N."),
-    click.option("--range-max", type=int, metavar="N", help="Look at no more than N that pass."),
+    click.option(
+        "--range-min", type=Count(), default=0, show_default=True, metavar="N", help="Skip the first N."
+    ),
+    click.option("--range-max", type=Count(), metavar="N", help="Look at no more than N that pass."),
     click.option("--min-score", type=float, metavar="S", help="Least score of a negative."),
     click.option("--max-score", type=float, metavar="S", help="Largest score of a negative."),
     click.option(
@@ -306,7 +321,9 @@ _FILTERS = (
         help="Take the first that pass, or draw among them.",
     ),
     click.option("--seed", default=0, show_default=True, type=SEED, help="Of what is random."),
-    click.option("--max-uses", type=int, metavar="N", help="Queries that one document may be a negative of."),
+    click.option(
+        "--max-uses", type=Count(), metavar="N", help="Queries that one document may be a negative of."
+    ),
     click.option(
         "--near-copy",
         default=0.8,

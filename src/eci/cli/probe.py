@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.command import command_line, working
-from eci.cli.options import SEED, loading_options, reading_options, result_option
+from eci.cli.options import SEED, Count, loading_options, reading_options, result_option
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--hard-negatives",
-    type=click.IntRange(1),
+    type=Count(1),
     default=1,
     show_default=True,
     metavar="H",
     help="Negatives of a source drawn for a query, anew each epoch; as many as a row will have.",
 )
-@click.option("--batch", type=click.IntRange(2), default=32, show_default=True, help="Queries of a batch.")
+@click.option("--batch", type=Count(2), default=32, show_default=True, help="Queries of a batch.")
 @click.option(
     "--temperature", type=click.FloatRange(0.002, 100), default=0.05, show_default=True, help="τ of the loss."
 )
 @click.option(
     "--sample",
-    type=click.IntRange(1),
+    type=Count(1),
     default=4000,
     show_default=True,
     metavar="N",
@@ -55,15 +55,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--pool",
-    type=click.IntRange(1),
+    type=Count(1),
     default=20_000,
     show_default=True,
     metavar="N",
     help="Most documents that are ranked: all positives, others drawn.",
 )
-@click.option(
-    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings that are averaged."
-)
+@click.option("--seeds", type=Count(1), default=3, show_default=True, help="Trainings that are averaged.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="The first of them.")
 @loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")

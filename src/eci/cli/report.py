@@ -67,7 +67,7 @@ def report(result: Path, output: Path | None, rows: Path | None, figures: Path |
         raise click.UsageError("Say what to make: -o report.html, -o summary.md, or --figures DIR.")
     if output is not None and output.suffix.lower() not in (".html", ".htm", ".md"):
         raise click.UsageError(f"-o takes a name that ends in .html or .md, got {output}.")
-    from eci.atomic import atomic_path, refuse_places
+    from eci.atomic import atomic_path, refuse_places, require_folder
     from eci.datasets import folders
     from eci.report.exporting import export
     from eci.report.render import require
@@ -76,7 +76,8 @@ def report(result: Path, output: Path | None, rows: Path | None, figures: Path |
     outputs = [path for path in (output, figures) if path is not None]
     refuse_places(outputs, [result, *([rows] if rows else [])])
     if figures is not None:
-        folders.refuse(figures)
+        require_folder(figures)
+        folders.refuse(figures, "eci report")
     told, text = _made(result, rows, "" if output is None else output.suffix.lower())
     if output is not None:
         with atomic_path(output) as temporary:

@@ -12,6 +12,7 @@ import click
 
 from eci.cli.command import command_line, working
 from eci.cli.options import (
+    Count,
     encoder_option,
     engine_options,
     loading_options,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Score every query (the default).")
 @click.option(
     "--fixed-n",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="Cut every source of every query to at most N negatives before anything is embedded.",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eci.cli.command import command_line
-from eci.cli.options import loading_options, output_options, reading_options
+from eci.cli.options import Count, loading_options, output_options, reading_options
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
-@click.option("--k", "-k", "k", type=click.IntRange(1), required=True, help="Negatives per query.")
+@click.option("--k", "-k", "k", type=Count(1), required=True, help="Negatives per query.")
 @click.option(
     "--objective",
     type=click.Choice(["eci_sem", "alignment", "margin"]),

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from eci.cli.command import command_line
-from eci.cli.options import SEED
+from eci.cli.options import SEED, Count
 
 if TYPE_CHECKING:
     from eci.datasets import ReadOptions
@@ -71,22 +71,20 @@ _BELONGS = {"mini_batch_size": ("loss", "cached-mnrl"), "guide": ("loss", "gist"
     "beside it count.",
 )
 @click.option(
-    "--hard-negatives", type=click.IntRange(1), default=1, show_default=True, help="Of each source in a row."
+    "--hard-negatives", type=Count(1), default=1, show_default=True, help="Of each source in a row."
 )
 @click.option(
     "--rows",
-    type=click.IntRange(0),
+    type=Count(0),
     default=1,
     show_default=True,
     help="Rows of each query, with other negatives in each. 0: as many as use every negative once.",
 )
-@click.option(
-    "--positives", type=click.IntRange(0), default=1, show_default=True, help="Of each query. 0: all."
-)
+@click.option("--positives", type=Count(0), default=1, show_default=True, help="Of each query. 0: all.")
 @click.option("--epochs", type=float, default=1.0, show_default=True)
 @click.option(
     "--batch-size",
-    type=click.IntRange(1),
+    type=Count(1),
     default=16,
     show_default=True,
     help="Rows; no two of a batch share a text.",
@@ -102,9 +100,7 @@ _BELONGS = {"mini_batch_size": ("loss", "cached-mnrl"), "guide": ("loss", "gist"
     "negative.",
 )
 @click.option("--temperature", type=float, default=0.05, show_default=True, help="τ of the loss.")
-@click.option(
-    "--mini-batch-size", type=click.IntRange(1), default=32, show_default=True, help="Of cached-mnrl."
-)
+@click.option("--mini-batch-size", type=Count(1), default=32, show_default=True, help="Of cached-mnrl.")
 @click.option("--guide", metavar="MODEL", help="Of gist.")
 @click.option(
     "--generated",
@@ -122,15 +118,13 @@ _BELONGS = {"mini_batch_size": ("loss", "cached-mnrl"), "guide": ("loss", "gist"
 )
 @click.option(
     "--patience",
-    type=click.IntRange(1),
+    type=Count(1),
     help="End after so many evaluations in a row without a better one.  [default: 3]",
 )
-@click.option(
-    "--evaluate-every", type=click.IntRange(1), metavar="STEPS", help="Default: a tenth of the run."
-)
+@click.option("--evaluate-every", type=Count(1), metavar="STEPS", help="Default: a tenth of the run.")
 @click.option(
     "--checkpoint-every",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="STEPS",
     help="Steps that a killed run loses at most. Default: a tenth of the run. Where queries are held out, "
     "--evaluate-every says it instead.",
@@ -145,7 +139,7 @@ _BELONGS = {"mini_batch_size": ("loss", "cached-mnrl"), "guide": ("loss", "gist"
 )
 @click.option(
     "--max-seq-length",
-    type=click.IntRange(1),
+    type=Count(1),
     help="Tokens read of each text, by the model that is made too.",
 )
 @click.option(

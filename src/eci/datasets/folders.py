@@ -17,16 +17,21 @@ def mark(folder: Path, written_by: str, layout: str) -> None:
     (folder / MARKER).write_bytes(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def refuse(final: Path) -> None:
-    """Raise an `OutputError` if a folder has that name and holds anything that eci did not write."""
+def refuse(final: Path, written_by: str) -> None:
+    """Raise an `OutputError` if a folder has that name and holds anything that this command did not write."""
     if not final.is_dir() or not any(final.iterdir()):
         return
     try:
-        written = {*orjson.loads((final / MARKER).read_bytes())["files"], MARKER}
+        told = orjson.loads((final / MARKER).read_bytes())
+        written, other = {*told["files"], MARKER}, str(told["written_by"])
     except (OSError, ValueError, KeyError, TypeError):
         raise OutputError(
             f"{final}: is a folder that eci did not write. Give another name, or remove it first."
         ) from None
+    if other != written_by:
+        raise OutputError(
+            f"{final}: would be replaced, and was written by {other}. Give another name, or remove it first."
+        )
     there = _files(final)
     for name in sorted(there & written):
         refuse_database(final / name)

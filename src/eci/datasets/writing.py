@@ -29,6 +29,8 @@ from eci.types import Progress, silent
 
 _BEIR_HOLDS = frozenset({"query_id", "source", "id", "title", "rank", "score", "scorer"})
 _BATCH_ROWS = 4096
+# Whichever command gave the rows.
+WRITER = "eci convert"
 # Columns of these depend on all rows: how many negatives the longest has, whether each row has its scores.
 _PLANNED = ("triplet", "n-tuple")
 
@@ -183,11 +185,11 @@ def write(
             )
             (temporary / "README.md").write_text(render(card, contents), encoding="utf-8")
         if temporary.is_dir():
-            folders.mark(temporary, "eci convert", layout)
+            folders.mark(temporary, WRITER, layout)
     return summary
 
 
-def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
+def refuse(final: Path, layout: str, read_from: Sequence[Path], written_by: str = WRITER) -> None:
     """What `write` refuses before it asks for rows; for who has work to do before that.
 
     Parameters
@@ -197,6 +199,8 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
         One of ``layouts.NAMES``.
     read_from : sequence of Path
         Files that are not to be replaced.
+    written_by : str
+        Who wrote a folder that may be replaced.
 
     Raises
     ------
@@ -204,12 +208,12 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path]) -> None:
         There is no such layout.
     OutputError
         The name asks for a format that is not known or cannot hold the layout, its folder does not exist
-        or may not be written to, it is read from, or it is a folder of somebody else.
+        or may not be written to, it is read from, or it is a folder that another wrote.
     """
     sinks.chosen(final, layout, None if layout == BEIR else layouts.named(layout))
     require_folder(final)
     refuse_places([final], read_from)
-    folders.refuse(final)
+    folders.refuse(final, written_by)
 
 
 def _by_query(rows: Rows, work: Path, progress: Progress) -> Grouped:

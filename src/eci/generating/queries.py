@@ -43,6 +43,8 @@ from eci.task import EMPTY, Corpus, Ranking, RetrievalTask, text_digests
 from eci.types import Progress, silent
 
 _BATCH = 1024
+# Whose folders these are.
+WRITER = "eci generate queries"
 # Words of a query; a text of more is a document.
 _LONGEST = 64
 
@@ -213,7 +215,7 @@ def write_folder(made: Queries, folder: Path, *, progress: Progress = silent) ->
             out.writelines(f"{name}\t{each}\t1\n" for name, each in zip(names, documents, strict=True))
         rows = Rows("eci", (), lambda _: _rows(made), 1)
         write(rows, temporary / "rows.jsonl", "eci", progress=progress)
-        folders.mark(temporary, "eci generate queries", "beir")
+        folders.mark(temporary, WRITER, "beir")
 
 
 def _rows(made: Queries) -> Iterator[pa.RecordBatch]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +104,23 @@ class Run:
         OutputError
             The file cannot be written, or an id holds white space, which the format cannot hold.
         """
+        refuse_spaces([*self.results, *chain.from_iterable(self.results.values())], path)
         tag = "-".join(self.name.split())
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
             for query, found in self.results.items():
                 ranked = sorted(found.items(), key=lambda entry: -entry[1])
                 for rank, (document, score) in enumerate(ranked, start=1):
-                    if len(query.split()) != 1 or len(document.split()) != 1:
-                        raise OutputError(
-                            f"{path}: TREC runs have white space between columns, and cannot hold the ids "
-                            f"'{query}' and '{document}'. Rename them in the collection."
-                        )
                     handle.write(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
+
+
+def refuse_spaces(ids: Iterable[str], path: str | Path) -> None:
+    """Raise an `OutputError` if a run written to `path` cannot hold an id."""
+    for name in ids:
+        if len(name.split()) != 1:
+            raise OutputError(
+                f"{path}: TREC runs have white space between columns, and cannot hold the id '{name}'. "
+                "Rename it in the collection."
+            )
 
 
 def search(
