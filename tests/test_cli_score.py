@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -329,17 +327,24 @@ def test_output_where_nothing_can_be_written(eci, rows_file, tmp_path):
 
 def test_ctrl_c_leaves_no_traceback_and_no_output(tmp_path):
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in make_rows(1500, {"a": 20})))
-    started = subprocess.Popen(
-        [*ECI, "score", str(file), "--encoder", "hashing", "-o", str(tmp_path / "result.json")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    file.write_text("".join(json.dumps(row) + "\n" for row in make_rows(150, {"a": 20})))
+    code = """
+import os, signal
+from eci.cli import run
+from eci.models.hashing import HashingEncoder
+whole = HashingEncoder.encode_document
+def some(self, texts):
+    os.kill(os.getpid(), signal.SIGINT)
+    return whole(self, texts)
+HashingEncoder.encode_document = some
+run()
+"""
+    arguments = ["score", str(file), "--encoder", "hashing", "-o", str(tmp_path / "result.json")]
+    started = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, check=False, text=True
     )
-    assert started.stderr.readline().startswith("reading rows")
-    time.sleep(0.2)
-    started.send_signal(signal.SIGINT)
-    out, err = started.communicate(timeout=60)
+    out, err = started.stdout, started.stderr
+    assert err.startswith("reading rows")
     assert started.returncode == 130
     assert out == ""
     assert err.strip().splitlines()[-1].startswith("Interrupted.")

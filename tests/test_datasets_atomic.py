@@ -10,9 +10,8 @@ import time
 import orjson
 import pytest
 
-from eci.atomic import atomic_path, held, scratch_folder
-from eci.datasets import read, write
-from eci.errors import DataError, OutputError
+from eci.atomic import atomic_path, held, scratch_folder, temporary_folder
+from eci.errors import OutputError
 
 ROW = {"query": "q", "pos": ["p"], "neg": ["n" * 1000] * 20}
 
@@ -96,11 +95,26 @@ def test_folders_that_cannot_be_written_to():
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ""])
 def test_bad_row_at_the_end_leaves_nothing(tmp_path, ending):
-    source = tmp_path / "rows.jsonl"
-    source.write_bytes((orjson.dumps(ROW) + b"\n") * 500 + b"{")
-    for layout in ("eci", "triplet"):
-        with pytest.raises(DataError, match=r"rows\.jsonl:501: not valid JSON"):
-            write(read([source]), tmp_path / f"out{ending}", layout)
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes((orjson.dumps(ROW) + b"\n") * 3_000)
+    # Ctrl-C once some of the output is there.
+    code = """
+import os, pathlib, signal, sys
+from eci.cli.convert import convert
+from eci.datasets import sinks
+whole = sinks.json_rows
+def some(batch):
+    yield from whole(batch)
+    assert any(".tmp" in path.name and path.stat().st_size for path in pathlib.Path(sys.argv[1]).parent.iterdir())
+    os.kill(os.getpid(), signal.SIGINT)
+sinks.json_rows = some
+convert()
+"""
+    running = subprocess.run(
+        [sys.executable, "-c", code, str(source), "-o", str(out)], capture_output=True, check=False, text=True
+    )
+    assert running.returncode == 1
+    assert "Aborted!" in running.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
@@ -174,6 +188,23 @@ def test_only_what_dead_processes_left_is_swept(tmp_path):
         temporary.write_text("whole")
         assert set(tmp_path.iterdir()) == {other, living, temporary}
     assert set(tmp_path.iterdir()) == {other, out}
+
+
+def test_what_a_killed_run_left_of_temporary_files_goes_with_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.atomic.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = (
+        "import os, signal; from eci.atomic import temporary_folder\n"
+        "with temporary_folder('eci-rows') as work:\n"
+        "    (work / 'bucket').write_text('rows'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert len(list(tmp_path.glob(".eci-rows.*/bucket"))) == 1
+    with temporary_folder("eci-audit") as other, temporary_folder("eci-rows") as work:
+        # Of nobody else's business, and each its own.
+        assert work.stat().st_mode & 0o077 == 0 or os.name == "nt"
+        assert set(tmp_path.iterdir()) == {other, work}
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_scratch_folder_needs_a_place(tmp_path):

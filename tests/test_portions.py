@@ -225,7 +225,7 @@ def small(rows, tmp_path, monkeypatch):
     file.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
 
     def score_(encoder, **options):
-        given = {"settings": QUIET, "cache": tmp_path / "cache", "reading": ReadOptions(batch_rows=7)}
+        given = {"settings": QUIET, "cache": tmp_path / "cache", "reading": ReadOptions(batch_rows=2)}
         return eci.score(file, encoder, **{**given, **options})
 
     return file, score_

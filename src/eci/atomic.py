@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 from eci.errors import InUseError, OutputError
 
@@ -81,11 +82,27 @@ def scratch_folder(final: Path) -> Iterator[Path]:
     require_folder(final)
     _sweep(final)
     folder = _beside(final)
-    folder.mkdir()
+    # Rows are nobody else's business, and temporary files may lie where others look.
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
         remove(folder)
+
+
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """A folder in the system's place for temporary files; gone afterwards.
+
+    What a killed run left goes when the next one wants a folder of that name.
+
+    Raises
+    ------
+    OutputError
+        There is no place for temporary files.
+    """
+    with scratch_folder(Path(gettempdir()) / name) as folder:
+        yield folder
 
 
 @contextmanager

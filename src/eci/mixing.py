@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import pyarrow as pa
 
-from eci.atomic import scratch_folder
+from eci.atomic import scratch_folder, temporary_folder
 from eci.datasets import ReadOptions, Rows, read
 from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped
@@ -198,12 +196,10 @@ class Mixture:
 
     def _batches(self, journal: Journal) -> Iterator[pa.RecordBatch]:
         losses: Counter[str] = Counter()
-        beside: AbstractContextManager[str | Path] = (
-            scratch_folder(self.beside) if self.beside else tempfile.TemporaryDirectory()
-        )
-        with beside as work:
+        beside = self.beside
+        with scratch_folder(beside) if beside else temporary_folder("eci-rows") as work:
             stream = Surveyed(self._source, self._settings.sources)
-            found = grouped(stream, Path(work), self._batch_rows, progress=self.progress)
+            found = grouped(stream, work, self._batch_rows, progress=self.progress)
             self.rows.size = found.queries or 0
             plan = _Plan.of(self._settings, stream.survey)
             tally = _Tally(len(plan.parts))

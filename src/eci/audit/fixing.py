@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eci.atomic import atomic_path, refuse_places
+from eci.atomic import atomic_path, refuse_places, temporary_folder
 from eci.audit.changes import LOG, last_line, log_of, write_line
 from eci.audit.content import Content
 from eci.audit.findings import Findings
@@ -138,7 +137,7 @@ def fix(
     acted_on = tuple(dict.fromkeys(issues)) or _faults(action)
     with ExitStack() as stack:
         log = stack.enter_context(atomic_path(log_of(out)))
-        work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
+        work = stack.enter_context(temporary_folder("eci-audit"))
         batches, _, _ = by_query(rows, work)
         passes: list[_Pass] = []
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
-from eci.atomic import atomic_path, refuse_places
+from eci.atomic import atomic_path, refuse_places, temporary_folder
 from eci.audit.collecting import Collector, Judgements
 from eci.audit.detecting import findings
 from eci.audit.findings import Findings
@@ -79,7 +78,7 @@ def audit(
     with ExitStack() as stack:
         # Opened first: a place that cannot be written to is told before the work.
         written = stack.enter_context(atomic_path(table)) if table else None
-        work = Path(stack.enter_context(TemporaryDirectory(prefix="eci-audit-")))
+        work = stack.enter_context(temporary_folder("eci-audit"))
         batches, note, merged = by_query(rows, work)
         collector = Collector(encoder, work, settings.near_copy, known)
         stack.callback(collector.close)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -133,8 +132,10 @@ def _vectors(cache: bool, page: Path | None) -> Iterator[bool | Path]:
     if cache or page is None:
         yield cache
         return
-    with TemporaryDirectory(prefix="eci-cache-") as folder:
-        yield Path(folder)
+    from eci.atomic import temporary_folder
+
+    with temporary_folder("eci-cache") as folder:
+        yield folder
 
 
 def _settings(scoring: dict[str, Any], options: dict[str, Any]) -> Settings:

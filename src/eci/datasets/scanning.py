@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from eci.atomic import temporary_folder
 from eci.datasets.grouping import Spread, together
 from eci.directions import draws
 from eci.examples import Examples
@@ -60,7 +60,7 @@ def portions(
         yield Portions.of(held_, seed)
         return
     scattered, scan.spread = scan.spread.scattered, Spread()
-    with TemporaryDirectory(prefix="eci-rows-") as work:
+    with temporary_folder("eci-rows") as work:
         yield Portions(
             held=held_,
             sources=tuple(sorted(scan.sources)),
@@ -68,7 +68,7 @@ def portions(
             seed=seed,
             rows=scan.rows,
             negatives=scan.negatives,
-            pieces=_Pieces(rows, scattered, Path(work)),
+            pieces=_Pieces(rows, scattered, work),
         )
 
 

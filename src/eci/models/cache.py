@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from eci.atomic import temporary_folder
 from eci.errors import CacheError, MissingDependency
 from eci.models.pages import DamagedError, refuse_damaged
 from eci.types import Flags, Vectors
@@ -250,12 +250,9 @@ def clear(folder: Path | None = None) -> int:
 @contextmanager
 def temporary_cache() -> Iterator[EmbeddingCache]:
     """A cache that lives for one run."""
-    folder = Path(tempfile.mkdtemp(prefix="eci-cache-"))
-    try:
+    with temporary_folder("eci-cache") as folder:
         cache = EmbeddingCache(folder)
         try:
             yield cache
         finally:
             cache.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
