@@ -293,9 +293,10 @@ def test_a_place_for_runs_that_cannot_be_is_told_before_a_search(folder, tmp_pat
 
 
 def test_ids_that_a_run_cannot_hold_are_told_before_a_search(folder, tmp_path, monkeypatch, capsys):
-    corpus = folder / "corpus.jsonl"
-    first, rest = corpus.read_text().split("\n", 1)
-    corpus.write_text(json.dumps({**json.loads(first), "_id": "a b"}) + "\n" + rest)
+    queries, qrels = folder / "queries.jsonl", folder / "qrels" / "test.tsv"
+    name = json.loads(queries.read_text().split("\n", 1)[0])["_id"]
+    queries.write_text(queries.read_text().replace(f'"{name}"', '"a b"'))
+    qrels.write_text(qrels.read_text().replace(f"\n{name}\t", "\na b\t"))
     code, err = refused(
         monkeypatch, capsys, folder, "--model", "hashing", "--runs-to", str(tmp_path / "runs")
     )

@@ -13,12 +13,15 @@ import pytest
 from eci import filtering, selecting
 from eci import finished as finished_module
 from eci.datasets import ReadOptions, from_object, read, scanning, write
-from eci.errors import DataError, OutputError
+from eci.datasets.grouping import in_parts
+from eci.errors import CacheError, DataError, OutputError
 from eci.filtering import FilterSettings, filter_rows
 from eci.finished import Finished, Known, finished
 from eci.miners.filters import Filters
 from eci.miners.reranked import EncoderReranker
+from eci.models.cached import CachedEncoder, CachedReranker
 from eci.models.hashing import HashingEncoder
+from eci.resuming import identity_of
 from eci.selecting import select_rows
 from eci.selection import SelectSettings
 from fakes import batch_of, make_rows
@@ -173,23 +176,117 @@ def test_what_decides_the_rows_decides_what_is_taken_up(given, tmp_path):
     assert worked(run_select, selecting._Pass, given, out, encoder=Other())[1] == batches
 
 
-@pytest.mark.parametrize("damage", ["cut", "zeros", "text", "counts"])
+@pytest.mark.parametrize("damage", ["cut", "zeros", "text", "empty", "bits"])
 def test_a_damaged_batch_is_worked_out_again(damage, given, tmp_path):
     whole, batches = worked(run_filter, filtering._Pass, given, tmp_path / "whole.jsonl")
     out = tmp_path / "out.jsonl"
     worked(run_filter, filtering._Pass, given, out, 5)
     path = sorted((tmp_path / ".out.jsonl.work").glob("*.arrow"))[2]
     data = path.read_bytes()
-    if damage == "counts":
-        with pa.OSFile(str(path)) as handle, pa.ipc.open_file(handle) as reader:
-            batch = reader.get_batch(0).replace_schema_metadata(None)
-        with pa.OSFile(str(path), "wb") as handle, pa.ipc.new_file(handle, batch.schema) as writer:
-            writer.write_batch(batch)
-    else:
-        path.write_bytes({"cut": data[:-40], "zeros": bytes(len(data)), "text": b"no"}[damage])
+    flipped = bytes([*data[:-9], data[-9] ^ 1, *data[-8:]])
+    spoilt = {"cut": data[:-40], "zeros": bytes(len(data)), "text": b"no", "empty": b"", "bits": flipped}
+    path.write_bytes(spoilt[damage])
     found, rest = worked(run_filter, filtering._Pass, given, out)
     assert (found, rest) == (whole, batches - 4)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_every_flipped_bit_is_seen(tmp_path):
+    decided = {"keep": np.array([True, False]), "scores": np.array([0.5])}
+    path = tmp_path / "000000000.arrow"
+    finished_module._save(path, decided, {"queries": 2})
+    assert finished_module._load(path)[1] == {"queries": 2}
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(bytes([*data[:place], data[place] ^ 4, *data[place + 1 :]]))
+        assert finished_module._load(path) is None
+
+
+def test_models_that_describe_themselves_alike_are_told_apart(given, tmp_path):
+    class Told(Recognised):
+        def __init__(self, digest):
+            super().__init__()
+            self.digest = digest
+
+        def identity(self):
+            return self.digest
+
+    out = tmp_path / "out.jsonl"
+    for told, expected in (("a", 5), ("b", 0)):
+        worked(run_select, selecting._Pass, given, out, 5, encoder=Told("a"))
+        batches = worked(run_select, selecting._Pass, given, tmp_path / "whole.jsonl")[1]
+        assert worked(run_select, selecting._Pass, given, out, encoder=Told(told))[1] == batches - expected
+
+    # Of a cross-encoder and of an encoder that are cached, the digest is that of the cache.
+    class Planned(Recognised):
+        def fingerprint(self, role=""):
+            return f"{role:16}".encode()
+
+    assert (
+        identity_of(CachedEncoder(Planned(), None))["identity"]
+        == f"{'query':16}{'document':16}".encode().hex()
+    )
+    assert identity_of(EncoderReranker(CachedEncoder(Planned(), None)))["identity"].startswith("7175657279")
+    assert identity_of(CachedReranker(Planned(), None))["identity"] == (b" " * 16).hex()
+    assert identity_of(EncoderReranker(HashingEncoder())) is None
+
+
+def test_a_folder_of_the_user_is_not_emptied(given, tmp_path):
+    work, out = tmp_path / ".out.jsonl.work", tmp_path / "out.jsonl"
+    work.mkdir()
+    (work / "mine.txt").write_text("mine")
+    for run in (run_filter, run_select):
+        with pytest.raises(OutputError, match=r"holds mine\.txt. Move that away first"):
+            run(given(), out)
+    assert (work / "mine.txt").read_text() == "mine"
+    (work / "mine.txt").unlink()
+    work.rmdir()
+    work.write_text("a file")
+    with pytest.raises(OutputError, match="a file has the name of the folder for work on it"):
+        run_filter(given(), out)
+    work.unlink()
+    # What a killed run had begun to write is no stranger.
+    work.mkdir()
+    (work / "000000000.tmp").write_text("half")
+    (work / ".job.json.host-1-00000000.tmp").write_text("half")
+    run_filter(given(), out)
+    assert not work.exists()
+
+
+def test_long_names_have_room_for_more(given, tmp_path):
+    out = tmp_path / f"{'o' * 240}.jsonl"
+    worked(run_filter, filtering._Pass, given, out, 3)
+    batches = worked(run_filter, filtering._Pass, given, tmp_path / "out.jsonl")[1]
+    assert worked(run_filter, filtering._Pass, given, out)[1] == batches - 3
+    assert out.exists()
+
+
+def test_what_is_no_fault_of_the_rows_leaves_what_is_done(given, tmp_path):
+    """Such as a cache that is full."""
+    out = tmp_path / "out.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        counting = Counting(patch, filtering._Pass)
+        count = filtering._Pass.work
+
+        def full(this, batch):
+            if counting.count == 5:
+                raise CacheError("No space left for the embedding cache.")
+            return count(this, batch)
+
+        patch.setattr(filtering._Pass, "work", full)
+        with pytest.raises(CacheError):
+            run_filter(given(), out)
+    assert len(list((tmp_path / ".out.jsonl.work").glob("*.arrow"))) == 5
+
+
+def test_small_batches_are_decided_together():
+    batches = [batch_of(ROWS[start : start + 3]) for start in range(0, 30, 3)]
+    found = list(in_parts(batches, 8))
+    assert [len(batch) for batch in found] == [6, 6, 6, 6, 6]
+    assert pa.Table.from_batches(found).equals(pa.Table.from_batches(batches))
+    large = list(in_parts([batch_of(ROWS[:20])], 8))
+    assert [len(batch) for batch in large] == [8, 8, 4]
+    assert list(in_parts([], 8)) == []
 
 
 def test_uses_are_counted_over_all_rows_so_nothing_is_kept(given, tmp_path):

@@ -119,6 +119,10 @@ def test_numba_takes_what_is_mapped_or_not_in_one_piece(tmp_path, paid, by_numpy
     gaps = np.repeat(documents, 2, axis=0)[::2]
     assert own_documents(queries, gaps, own).values.tobytes() == expected.tobytes()
     own_documents(queries[:, :40].copy(), documents[:, :40].copy(), own)
+    wide = np.ones((1, compiled.MOST + compiled.BLOCK), dtype=np.float32)
+    own_documents(wide, wide, Ragged.from_lengths(np.array([0]), [1]))
+    with pytest.raises(ValueError, match="same as the output|shape|dimension|out"):
+        own_documents(queries, documents[:, :32].copy(), own)
     assert len(calls) == 3
 
 
@@ -153,6 +157,10 @@ def test_without_numba_and_where_sums_differ_numpy_computes(monkeypatch):
         out[:] = (queries[rows] * documents[chosen]).astype(np.float64).sum(axis=1)
 
     assert compiled.kernel.__wrapped__() is None or callable(compiled.kernel())
-    for found in (none, lambda: other):
+
+    def broken():
+        raise NotImplementedError("not usable in pure Python")
+
+    for found in (none, broken, lambda: other):
         monkeypatch.setattr(compiled, "_compiled", found)
         assert compiled.kernel.__wrapped__() is None

@@ -105,6 +105,11 @@ def temporary_folder(name: str) -> Iterator[Path]:
         yield folder
 
 
+def work_folder(final: Path) -> Path:
+    """Where work on `final` that outlives a killed run is kept."""
+    return final.parent / f".{_begin(final)}.work"
+
+
 @contextmanager
 def held(folder: Path, final: Path) -> Iterator[None]:
     """Have `folder` to oneself, for work on `final` that outlives a killed run; an empty one goes afterwards.
@@ -117,7 +122,12 @@ def held(folder: Path, final: Path) -> Iterator[None]:
         It cannot be made.
     """
     require_folder(final)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise OutputError(
+            f"{final}: a file has the name of the folder for work on it, {folder}. Move it away first."
+        ) from None
     with ExitStack() as stack:
         if fcntl is not None:
             handle = os.open(folder, os.O_RDONLY)

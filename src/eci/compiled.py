@@ -19,6 +19,8 @@ Kernel: TypeAlias = Callable[[Any, Any, Any, Any, Any], None]
 
 # Numbers that are compared between two fetches: a line of the processor's cache. Dimensions are multiples.
 BLOCK = 16
+# Beyond, einsum adds up parts of a vector.
+MOST = 8192
 _LANES, _PAIRS = 4, 4
 # Pairs between the one that is compared and the one that is fetched.
 _AHEAD = 8
@@ -26,11 +28,14 @@ _AHEAD = 8
 
 @cache
 def kernel() -> Kernel | None:
-    """The compiled kernel; None without numba, or where einsum sums in another order."""
+    """The compiled kernel; None without a numba that can, or where einsum sums in another order."""
     try:
-        found = _compiled()
-    except ImportError:
+        return _tried(_compiled())
+    except Exception:  # noqa: BLE001  whatever this numba cannot do, numpy can
         return None
+
+
+def _tried(found: Kernel) -> Kernel | None:
     rng = np.random.default_rng(0)
     queries, documents = (rng.standard_normal((size, 5 * BLOCK)).astype(np.float32) for size in (4, 9))
     rows, chosen = np.divmod(np.arange(35), 9)

@@ -151,7 +151,7 @@ def filter_rows(
         # Uses are counted over all rows before.
         if settings.filters.max_uses is None:
             decided_by = {"filter": asdict(settings), "judged": sorted(judged), "rows": known.digest}
-            done.begin(decided_by, teacher.describe() if teacher else None)
+            done.begin(decided_by, teacher)
 
         def selected(_: Any) -> Iterator[pa.RecordBatch]:
             passes.append(_Pass(settings, teacher, judged))

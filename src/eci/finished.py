@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -13,14 +13,14 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from eci.atomic import atomic_path, held, remove
-from eci.errors import EciError
+from eci.atomic import held, remove, work_folder
+from eci.errors import DataError, LayoutError, OutputError
 from eci.miners.shards import prepare
-from eci.resuming import recognised
+from eci.resuming import identity_of
 
 # Numbers by name; each name has a count of its own.
 Decided: TypeAlias = dict[str, NDArray[Any]]
-_COUNTS = b"counts"
+_COUNTS, _DIGEST = b"counts", 16
 
 
 class Worker(Protocol):
@@ -66,20 +66,31 @@ class Finished:
         self._place = folder
         self._folder: Path | None = None
 
-    def begin(self, decided_by: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> None:
+    def begin(self, decided_by: Mapping[str, Any], model: Any = None) -> None:
         """Keep decisions, and take up those that are there if all that led to them is the same.
 
         Parameters
         ----------
         decided_by : mapping
             Rows and settings. Versions and the model are added.
-        model : mapping, optional
-            What the model that decides the rows tells of itself. Nothing is kept if it is not `recognised`.
+        model : object, optional
+            The model that decides. Nothing is kept if it has no `identity_of`.
+
+        Raises
+        ------
+        OutputError
+            The folder holds what eci did not write.
         """
-        if self._place is not None and (model is None or recognised(model)):
+        told = None if model is None else identity_of(model)
+        if self._place is not None and (model is None or told is not None):
             versions = {name: version(name) for name in ("eci", "numpy", "pyarrow")}
-            prepare(self._place, {**decided_by, "model": model, "versions": versions})
+            prepare(self._place, {**decided_by, "model": told, "versions": versions})
             self._folder = self._place
+
+    def forget(self) -> None:
+        """Remove what was kept, and nothing else."""
+        if self._folder is not None:
+            remove(self._folder)
 
     def rows(self, batches: Iterable[pa.RecordBatch], worker: Worker) -> Iterator[pa.RecordBatch]:
         """What the worker makes of each batch: as decided before where that is on disk, else worked out."""
@@ -99,8 +110,8 @@ class Finished:
 def finished(final: Path) -> Iterator[Finished]:
     """Have a folder beside `final`, whose name ends in ``.work``, for what the block decides of rows.
 
-    It goes when the block ends well, and when it ends in an error that the same call would end in again. What
-    stops a run otherwise (a signal, a full disk) leaves it.
+    It goes when the block ends well, and when the rows or the output are what is wrong, for the same call
+    would end so again. What stops a run otherwise (a signal, a full disk) leaves it.
 
     Raises
     ------
@@ -109,15 +120,16 @@ def finished(final: Path) -> Iterator[Finished]:
     OutputError
         The folder cannot be made.
     """
-    folder = final.parent / f".{final.name}.work"
+    folder = work_folder(final)
     with held(folder, final):
+        done = Finished(folder)
         try:
-            yield Finished(folder)
-        except EciError as error:
+            yield done
+        except (DataError, LayoutError, OutputError) as error:
             if not isinstance(error.__cause__, OSError):
-                remove(folder)
+                done.forget()
             raise
-        remove(folder)
+        done.forget()
 
 
 def _save(path: Path, decided: Decided, counts: dict[str, Any]) -> None:
@@ -126,20 +138,35 @@ def _save(path: Path, decided: Decided, counts: dict[str, Any]) -> None:
     batch = pa.RecordBatch.from_arrays(columns, list(decided)).replace_schema_metadata(
         {_COUNTS: orjson.dumps(counts)}
     )
-    with (
-        atomic_path(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as handle,
-        pa.ipc.new_file(handle, batch.schema) as writer,
-    ):
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
+    data = sink.getvalue().to_pybytes()
+    # Nobody else writes here; and not by `atomic_path`, which looks at all files there are.
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(_digest(data) + data)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}.") from error
 
 
 def _load(path: Path) -> tuple[Decided, dict[str, Any]] | None:
     """What `_save` wrote; None where it is not there or is damaged."""
-    with suppress(FileNotFoundError, pa.ArrowInvalid, ValueError, KeyError, TypeError):
-        with pa.OSFile(str(path)) as handle, pa.ipc.open_file(handle) as reader:
-            batch = reader.get_batch(0)
-        columns = zip(batch.schema.names, batch.columns, strict=True)
-        decided = {name: column.flatten().to_numpy(zero_copy_only=False) for name, column in columns}
-        return decided, orjson.loads(batch.schema.metadata[_COUNTS])
-    return None
+    try:
+        told = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, data = told[:_DIGEST], told[_DIGEST:]
+    # Arrow trusts what it reads.
+    if _digest(data) != digest:
+        return None
+    with pa.ipc.open_stream(data) as reader:
+        batch = reader.read_next_batch()
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    decided = {name: column.flatten().to_numpy(zero_copy_only=False) for name, column in columns}
+    return decided, orjson.loads(batch.schema.metadata[_COUNTS])
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST).digest()

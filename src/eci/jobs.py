@@ -29,7 +29,7 @@ from eci.passing import Engine
 from eci.portions import Portions
 from eci.probed import ProbeResult
 from eci.results import ScoreResult
-from eci.resuming import Checkpoint, recognised
+from eci.resuming import Checkpoint, identity_of
 from eci.sending import Loading
 from eci.settings import Corpora, Settings
 from eci.types import Encoder, Progress, silent
@@ -158,13 +158,13 @@ class Job:
             # Where they are scored decides nothing.
             "settings": asdict(replace(settings, ray=None)),
             "reading": {key: str(value) for key, value in asdict(self.reading).items()},
-            "encoder": getattr(encoder, "describe", dict)(),
+            "encoder": identity_of(encoder),
             "versions": versions(),
         }
         key = hashlib.blake2b(
             json.dumps(told, sort_keys=True, default=str).encode(), digest_size=16
         ).hexdigest()
-        known = bool(self.origin["files"]) and recognised(told["encoder"])
+        known = bool(self.origin["files"]) and told["encoder"] is not None
         if self.queries.pieces is None or not known or self.cache is False:
             return Checkpoint(None, key)
         folder = default_folder() if self.cache is True else Path(self.cache)

@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from eci.atomic import held, remove
+from eci.atomic import held, remove, work_folder
 from eci.datasets import write
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
@@ -172,7 +172,7 @@ def mine(
     """
     final = Path(out)
     job = _Job(task, miner, settings, teacher)
-    work = final.parent / f".{final.name}.work"
+    work = work_folder(final)
     passes: list[_Tally] = []
     rows = Rows("eci", read_from, lambda _: job.rows(work, passes, progress), 1)
     with held(work, final):

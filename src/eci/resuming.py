@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,17 @@ from eci.totals import Totals
 _PAUSE = 5.0
 
 
-def recognised(described: Mapping[str, Any]) -> bool:
-    """Whether a model tells a digest of its weights, or vectors of theirs.
+def identity_of(model: Any) -> dict[str, Any] | None:
+    """What a model tells of itself, if that tells it from every other; None otherwise.
 
-    Without one nobody knows whether it is still the same, and nothing is taken up that was made with it.
+    It has a digest of all that decides what it gives (``identity``), or one of its weights or vectors in its
+    description.
     """
-    return not {"weights_blake2b", "vectors_blake2b"}.isdisjoint(described)
+    described: dict[str, Any] = getattr(model, "describe", dict)()
+    digest = getattr(model, "identity", lambda: None)()
+    if digest is None and {"weights_blake2b", "vectors_blake2b"}.isdisjoint(described):
+        return None
+    return {**described, "identity": digest}
 
 
 class Checkpoint:

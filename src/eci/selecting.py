@@ -96,7 +96,7 @@ def select_rows(
             _refuse(queries.sources, settings)
             choosing = Choosing(queries, encoder, settings, by_edit, progress)
             decided_by = {"select": asdict(settings), "rows": known.digest}
-            done.begin(decided_by, getattr(encoder, "describe", dict)())
+            done.begin(decided_by, encoder)
 
             def selected(_: Any) -> Iterator[pa.RecordBatch]:
                 passes.append(_Pass(choosing, barred, stream.survey))

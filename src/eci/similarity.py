@@ -100,7 +100,7 @@ def own_documents(queries: Vectors, documents: Vectors, own: Ragged) -> Ragged:
             f"own documents lie between 0 and {len(documents) - 1}, got {chosen.min()} … {chosen.max()}"
         )
     rows, dimension = own.rows, documents.shape[1]
-    kernel = _faster(queries, documents, pairs)
+    kernel = _faster(queries, documents, own)
 
     def fill(part: slice) -> None:
         if kernel is not None:
@@ -133,13 +133,13 @@ class _Compared:
     pairs = 0
 
 
-def _faster(queries: Vectors, documents: Vectors, pairs: int) -> compiled.Kernel | None:
+def _faster(queries: Vectors, documents: Vectors, own: Ragged) -> compiled.Kernel | None:
     """What numba compiled, where it fits and is worth it."""
-    _Compared.pairs += pairs
-    fits = all(
-        side.dtype == np.float32 and side.flags.c_contiguous and side.shape[1] % compiled.BLOCK == 0
-        for side in (queries, documents)
-    )
+    _Compared.pairs += len(own.values)
+    dimension = documents.shape[1]
+    fits = dimension % compiled.BLOCK == 0 and dimension <= compiled.MOST
+    fits &= queries.shape == (len(own), dimension)
+    fits &= all(side.dtype == np.float32 and side.flags.c_contiguous for side in (queries, documents))
     return compiled.kernel() if fits and _Compared.pairs > _PAYS else None
 
 

@@ -104,6 +104,8 @@ def run() -> None:
 
 def _drop_output() -> None:
     """Let go of what cannot be written: the interpreter would try again, and end with another code."""
+    if sys.stdout is None:  # closed by who started this process
+        return
     try:
         sys.stdout.flush()
     except OSError:

@@ -145,7 +145,7 @@ class _Asked:
         names = self._names()
         files = self._files(names)
         if self.runs_to is not None:
-            refuse_spaces([*collection.query_ids, *collection.documents.ids.to_pylist()], self.runs_to)
+            refuse_spaces(collection.query_ids, self.runs_to)
         # Read before anything is encoded: what is wrong with a file is told at once.
         read = [Run.read(path, collection) for path in self.files]
         searched = []
@@ -154,6 +154,7 @@ class _Asked:
                 run = search(encoder, collection, depth=depth, progress=progress)
             searched.append(replace(run, name=name))
             if files:
+                run.refuse_spaces(files[place])
                 files[place].parent.mkdir(parents=True, exist_ok=True)
                 searched[-1].write(files[place])
         return [

@@ -296,9 +296,9 @@ _FILTERED = (
 )
 _FILTERS = (
     click.option(
-        "--range-min", type=Count(), default=0, show_default=True, metavar="N", help="Skip the first N."
+        "--range-min", type=Count(0), default=0, show_default=True, metavar="N", help="Skip the first N."
     ),
-    click.option("--range-max", type=Count(), metavar="N", help="Look at no more than N that pass."),
+    click.option("--range-max", type=Count(1), metavar="N", help="Look at no more than N that pass."),
     click.option("--min-score", type=float, metavar="S", help="Least score of a negative."),
     click.option("--max-score", type=float, metavar="S", help="Largest score of a negative."),
     click.option(
@@ -322,7 +322,7 @@ _FILTERS = (
     ),
     click.option("--seed", default=0, show_default=True, type=SEED, help="Of what is random."),
     click.option(
-        "--max-uses", type=Count(), metavar="N", help="Queries that one document may be a negative of."
+        "--max-uses", type=Count(1), metavar="N", help="Queries that one document may be a negative of."
     ),
     click.option(
         "--near-copy",

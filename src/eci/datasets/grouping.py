@@ -23,6 +23,7 @@ from eci.seen import Seen
 from eci.types import Integers, Progress, silent
 
 BUCKET_BYTES = 64_000_000
+_JOINED_BYTES = 32_000_000
 
 # Takes where to count what is lost on the way.
 Batches: TypeAlias = Callable[[Counter[str]], Iterator[pa.RecordBatch]]
@@ -85,10 +86,23 @@ def merge_rows(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
 
 
 def in_parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches of at most so many rows."""
+    """Batches of about so many rows and never more; of fewer where their texts are long."""
+    held: list[pa.RecordBatch] = []
     for batch in batches:
         for start in range(0, len(batch), rows):
-            yield batch.slice(start, rows)
+            part = batch.slice(start, rows)
+            if sum(map(len, held)) + len(part) > rows or sum(each.nbytes for each in held) > _JOINED_BYTES:
+                yield from _joined(held)
+                held = []
+            held.append(part)
+    yield from _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if len(batches) < 2:
+        yield from batches
+    else:
+        yield from pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 def require_positives(batch: pa.RecordBatch, where: str) -> None:

@@ -85,6 +85,11 @@ class EncoderReranker:
         """The encoder's description."""
         return {"name": type(self.encoder).__name__, **getattr(self.encoder, "describe", dict)()}
 
+    def identity(self) -> str | None:
+        """That of the encoder, if it has one."""
+        found: str | None = getattr(self.encoder, "identity", lambda: None)()
+        return found
+
     def score_pairs(self, queries: Sequence[str], documents: Sequence[str], pairs: Integers) -> Floats:
         """Cosines of n pairs, -1…1, of shape (n,)."""
         if not len(pairs):

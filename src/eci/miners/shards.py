@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import orjson
 import pyarrow as pa
 
 from eci.atomic import atomic_path, remove
+from eci.errors import OutputError
 from eci.ragged import Ragged
 from eci.task import Ranking, RetrievalTask, Written
 from eci.types import Integers
 
 # Rows of a table that are digested at a time.
 _DIGESTED = 1 << 14
+# What a killed run may have been about to write, too.
+_OURS = re.compile(r"(job\.json|\d{9}\.(arrow|tmp))|\..*\.tmp")
 _WRITTEN = pa.struct([("id", pa.string()), ("text", pa.string()), ("record", pa.string())])
 
 
@@ -70,9 +74,18 @@ def _whole(array: Integers) -> Integers:
 
 
 def prepare(folder: Path, decided_by: Mapping[str, Any]) -> None:
-    """Have no shards of another job in a folder: they stay if all that decided them is the same."""
+    """Have no shards of another job in a folder: they stay if all that decided them is the same.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something else.
+    """
     told = json.dumps(decided_by, sort_keys=True, default=str)
     mark = folder / "job.json"
+    strange = [path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name)]
+    if strange:
+        raise OutputError(f"{folder}: is for work of eci, and holds {min(strange)}. Move that away first.")
     if not mark.is_file() or mark.read_text(encoding="utf-8") != told:
         for shard in folder.iterdir():
             remove(shard)

@@ -94,6 +94,11 @@ class CachedEncoder:
         """What a result stores of the encoder."""
         return self.encoder.describe()
 
+    def identity(self) -> str:
+        """A digest that changes whenever a vector would."""
+        roles: tuple[Role, ...] = ("query", "document")
+        return "".join(self.encoder.fingerprint(role).hex() for role in roles)
+
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
         """Tokens of the encoder's own tokenizer."""
         return self.encoder.tokens(texts)
@@ -138,6 +143,10 @@ class CachedReranker:
     def describe(self) -> dict[str, Any]:
         """What a result stores of the reranker."""
         return self.reranker.describe()
+
+    def identity(self) -> str:
+        """A digest that changes whenever a score would."""
+        return self.reranker.fingerprint().hex()
 
     def score_pairs(self, queries: Sequence[str], documents: Sequence[str], pairs: Integers) -> Floats:
         """Scores of n pairs, of shape (n,), as float32 holds them.

@@ -96,6 +96,10 @@ class Run:
         name, depth = stem(path).removesuffix(".trec"), max(map(len, results.values()))
         return cls(name, results, depth, {}, tuple(fingerprint([path])), notes)
 
+    def refuse_spaces(self, path: str | Path) -> None:
+        """Raise an `OutputError` if a file of the TREC format cannot hold an id."""
+        refuse_spaces([*self.results, *chain.from_iterable(self.results.values())], path)
+
     def write(self, path: str | Path) -> None:
         """Write the run in the TREC format, with scores that read back as the same float32.
 
@@ -104,7 +108,7 @@ class Run:
         OutputError
             The file cannot be written, or an id holds white space, which the format cannot hold.
         """
-        refuse_spaces([*self.results, *chain.from_iterable(self.results.values())], path)
+        self.refuse_spaces(path)
         tag = "-".join(self.name.split())
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
             for query, found in self.results.items():
