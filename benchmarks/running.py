@@ -119,7 +119,8 @@ def in_turn(
                     name: {label: medians(found) for label, found in each.items()}
                     for name, each in runs.items()
                 }
-                state |= {"command": " ".join(["python", *sys.argv]), "machine": machine()}
+                command = " ".join(["python", *sys.argv]).replace(f"{RESULTS.parents[1]}{os.sep}", "")
+                state |= {"command": command, "machine": machine()}
                 keep(result, state)
     return state
 
