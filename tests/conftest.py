@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -22,6 +24,13 @@ ALLOWED = (
     "could not import 'fcntl'",
     "could not import 'resource'",
 )
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test starts.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def lacking(extra: str) -> Iterator[str]:

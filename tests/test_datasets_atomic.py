@@ -2,16 +2,15 @@
 
 import errno
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import orjson
 import pytest
 
 from eci.atomic import atomic_path, held, scratch_folder, temporary_folder
-from eci.errors import OutputError
+from eci.datasets import read, write
+from eci.errors import DataError, OutputError
 
 ROW = {"query": "q", "pos": ["p"], "neg": ["n" * 1000] * 20}
 
@@ -95,26 +94,11 @@ def test_folders_that_cannot_be_written_to():
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ""])
 def test_bad_row_at_the_end_leaves_nothing(tmp_path, ending):
-    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes((orjson.dumps(ROW) + b"\n") * 3_000)
-    # Ctrl-C once some of the output is there.
-    code = """
-import os, pathlib, signal, sys
-from eci.cli.convert import convert
-from eci.datasets import sinks
-whole = sinks.json_rows
-def some(batch):
-    yield from whole(batch)
-    assert any(".tmp" in path.name and path.stat().st_size for path in pathlib.Path(sys.argv[1]).parent.iterdir())
-    os.kill(os.getpid(), signal.SIGINT)
-sinks.json_rows = some
-convert()
-"""
-    running = subprocess.run(
-        [sys.executable, "-c", code, str(source), "-o", str(out)], capture_output=True, check=False, text=True
-    )
-    assert running.returncode == 1
-    assert "Aborted!" in running.stderr
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes((orjson.dumps(ROW) + b"\n") * 500 + b"{")
+    for layout in ("eci", "triplet"):
+        with pytest.raises(DataError, match=r"rows\.jsonl:501: not valid JSON"):
+            write(read([source]), tmp_path / f"out{ending}", layout)
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
@@ -140,21 +124,26 @@ def test_disk_that_really_is_full(tmp_path, name, layout):
 
 
 def test_interrupt_leaves_nothing(tmp_path):
-    source = tmp_path / "rows.jsonl"
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     source.write_bytes((orjson.dumps(ROW) + b"\n") * 3_000)
-    code = "from eci.cli.convert import convert\nconvert()"
-    out = tmp_path / "out.jsonl"
-    running = subprocess.Popen(
-        [sys.executable, "-c", code, str(source), "-o", str(out)],
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+    # Ctrl-C once some of the output is there.
+    code = """
+import os, pathlib, signal, sys
+from eci.cli.convert import convert
+from eci.datasets import sinks
+whole = sinks.json_rows
+def some(batch):
+    yield from whole(batch)
+    assert any(".tmp" in path.name and path.stat().st_size for path in pathlib.Path(sys.argv[1]).parent.iterdir())
+    os.kill(os.getpid(), signal.SIGINT)
+sinks.json_rows = some
+convert()
+"""
+    running = subprocess.run(
+        [sys.executable, "-c", code, str(source), "-o", str(out)], capture_output=True, check=False, text=True
     )
-    while running.poll() is None and not any(
-        ".tmp" in p.name and p.stat().st_size for p in tmp_path.iterdir()
-    ):
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    assert running.wait() == 1
+    assert running.returncode == 1
+    assert "Aborted!" in running.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
