@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -27,6 +29,70 @@ def cache(own_cache):
     opened = EmbeddingCache()
     yield opened
     opened.close()
+
+
+def test_a_disk_that_is_full_as_the_cache_is_made_leaves_no_half_of_it(tmp_path):
+    pytest.importorskip("resource", reason="Windows has no limits")
+    code = f"""
+        import resource, signal, sys
+        from pathlib import Path
+        from eci.errors import CacheError
+        from eci.models.cache import EmbeddingCache
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        folder = Path({str(tmp_path / "cache")!r})
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        # A header has two pages. LMDB locks with a file of its own, of two pages, too.
+        for most in (4096, 8192, 12288):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+            try:
+                EmbeddingCache(folder).close()
+            except CacheError as error:
+                print(error)
+            else:
+                print("opened")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        EmbeddingCache(folder).close()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stdout.splitlines()
+    assert ["cannot be opened" in line and "File too large" in line for line in told] == [True] * 3, told
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["data.mdb", "lock.mdb"]
+
+
+def test_a_cache_that_another_process_makes_meanwhile_is_used(tmp_path, monkeypatch):
+    """The file is that process's, not an empty one in its place."""
+    linked = os.link
+
+    def after_another(source, target):
+        with lmdb.open(str(tmp_path / "other"), max_dbs=2) as other:
+            vectors = other.open_db(b"vectors")
+            with other.begin(write=True) as transaction:
+                transaction.put(b"f" * 16 + b"d" * 16, b"a vector", db=vectors)
+        shutil.copyfile(tmp_path / "other" / "data.mdb", target)
+        linked(source, target)
+
+    monkeypatch.setattr(os, "link", after_another)
+    cache = EmbeddingCache(tmp_path / "cache")
+    assert cache.info()["vectors"] == 1
+    cache.close()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_disk_without_links_can_hold_a_cache(tmp_path, monkeypatch, code):
+    def refused(source, target):
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    cache = EmbeddingCache(tmp_path / "cache")
+    cache.put(b"f" * 16, [b"d" * 16], np.ones((1, 3), dtype=np.float32))
+    cache.close()
+    again = EmbeddingCache(tmp_path / "cache")
+    assert again.info()["vectors"] == 1
+    again.close()
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["data.mdb", "lock.mdb"]
 
 
 def test_each_distinct_text_is_encoded_once_in_either_role(cache):

@@ -504,6 +504,21 @@ def test_source_labels(tmp_path):
     )
 
 
+@pytest.mark.parametrize("label", ["", " ", "e\x1b[31mvil", "two\nlines"])
+def test_sources_that_would_garble_a_terminal(tmp_path, label):
+    (tmp_path / "a.jsonl").write_bytes(
+        lines(ECI, {**ECI, "negatives": [SOURCED, {**SOURCED, "source": label}]})
+    )
+    told = "is empty or holds control characters."
+    assert refusal(tmp_path / "a.jsonl") == (
+        f"a.jsonl:2: the source {label!r} {told} Rename it; a source that the rows do not name is named with "
+        "--source."
+    )
+    with pytest.raises(DataError) as caught:
+        ReadOptions(sources=("bm25", label))
+    assert str(caught.value) == f"the source {label!r} {told} Give another name."
+
+
 def test_values_that_json_cannot_hold(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(FLAG) + '\n{"query": "q", "pos": ["p"], "neg": ["n"], "url": "\\ud800"}\n')

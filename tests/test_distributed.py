@@ -136,7 +136,28 @@ def as_ids_and_vectors(rows, folder):
     return folder / "rows.jsonl", str(vectors), {}
 
 
-@pytest.mark.parametrize("made", [as_objects, as_files_of_which_each_has_a_source, as_ids_and_vectors])
+def as_ids_in_files_of_which_each_has_a_source(rows, folder):
+    """What is brought together has no texts; they are read again where the rows are."""
+    as_ids_and_vectors(rows, folder)
+    whole, files = (folder / "rows.jsonl").read_text().splitlines(), []
+    for label, places in (("first", slice(0, None, 2)), ("second", slice(1, None, 2))):
+        files.append(folder / f"{label}.jsonl")
+        told = [json.loads(line) for line in whole]
+        for row in told:
+            row["negative_document_ids"] = row["negative_document_ids"][places]
+        files[-1].write_text("".join(json.dumps(row) + "\n" for row in told))
+    return files, "hashing", {}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        as_objects,
+        as_files_of_which_each_has_a_source,
+        as_ids_and_vectors,
+        as_ids_in_files_of_which_each_has_a_source,
+    ],
+)
 def test_every_figure_is_that_of_one_process(cluster, rows, tmp_path, made):
     given, encoder, settings = made(rows, tmp_path)
     whole = scored(given, encoder, on=None, **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 from eci import filtering, selecting
 from eci import finished as finished_module
 from eci.datasets import ReadOptions, from_object, read, scanning, write
-from eci.datasets.grouping import in_parts
+from eci.datasets.columns import in_parts
 from eci.errors import CacheError, DataError, OutputError
 from eci.filtering import FilterSettings, filter_rows
 from eci.finished import Finished, Known, finished
@@ -189,6 +190,18 @@ def test_a_damaged_batch_is_worked_out_again(damage, given, tmp_path):
     found, rest = worked(run_filter, filtering._Pass, given, out)
     assert (found, rest) == (whole, batches - 4)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_full_disk_leaves_no_half_of_a_batch(tmp_path, monkeypatch):
+    def half(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OutputError, match="000000000.arrow: cannot be written: No space left"):
+        finished_module._save(tmp_path / "000000000.arrow", {"keep": np.array([True])}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_flipped_bit_is_seen(tmp_path):

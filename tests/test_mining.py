@@ -374,6 +374,42 @@ def test_shards_of_other_vectors_are_not_used(tmp_path, monkeypatch):
     assert miner.asked == [0, 7, 14, 21, 28]
 
 
+@pytest.mark.parametrize("as_teacher", [False, True])
+@pytest.mark.parametrize(("first", "then", "taken_up"), [("a", "a", 2), ("a", "b", 0), (None, None, 0)])
+def test_candidates_of_a_judge_are_taken_up_only_if_it_is_known_again(
+    tmp_path, monkeypatch, as_teacher, first, then, taken_up
+):
+    """Two judges that describe themselves alike may be two models: a tokenizer is in no description."""
+    monkeypatch.setattr("eci.mining._JUDGED_SHARD", 7)
+
+    class Judge(Reversing):
+        def __init__(self, digest, limit=99):
+            super().__init__()
+            self.digest, self.limit = digest, limit
+
+        def identity(self):
+            return self.digest
+
+        def score_pairs(self, queries, documents, pairs):
+            if self.calls == self.limit:
+                raise KeyboardInterrupt
+            return super().score_pairs(queries, documents, pairs)
+
+    task, out = random_task(), tmp_path / ("a" if as_teacher else "a.parquet")
+
+    def run(judge):
+        if as_teacher:
+            return mine(task, RandomMiner(task), out, MineSettings(3, layout="beir"), teacher=judge)
+        return mine(task, RerankMiner(task, RandomMiner(task), judge, 9), out, MineSettings(3))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Judge(first, 2))
+    judge = Judge(then)
+    run(judge)
+    # However often the writer asks for the rows, one run judges each shard once.
+    assert judge.calls == 5 - taken_up
+
+
 def test_shards_without_scores_are_not_taken_for_scored_ones(tmp_path, monkeypatch):
     monkeypatch.setattr("eci.mining._SHARD", 7)
     task, out = random_task(), tmp_path / "a.parquet"

@@ -344,7 +344,7 @@ def test_a_full_disk_of_rows_that_stand_apart_is_told(rows, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "Error writing bytes to file")
 
-    monkeypatch.setattr("eci.datasets.grouping._scatter", full)
+    monkeypatch.setattr("eci.datasets.scattered._scatter", full)
     with pytest.raises(OutputError, match=r"no space left for temporary files\. .* TMPDIR"):
         scored([*rows, *rows[:3]], held=9)
     two = Rows("eci", (), lambda _: iter(from_object([*rows, *rows[:3]])), 2)

@@ -51,6 +51,11 @@ Choice: TypeAlias = Literal["top", "sample"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 
+def is_label(text: str) -> bool:
+    """Whether a source may have that name: some of it shows, and nothing in it garbles a terminal."""
+    return bool(text.strip()) and text.isprintable()
+
+
 @dataclass(frozen=True)
 class Examples:
     """Queries with their documents as integer ids into tables of unique texts.
@@ -279,10 +284,8 @@ class _Interner:
         if not self.query_of_row:
             raise DataError("The input has no rows. Expected at least one query with a positive.")
         for label in self.source_numbers:
-            if not label.strip() or not label.isprintable():
-                raise DataError(
-                    f"The source label {label!r} is empty or holds control characters. Name it with --source."
-                )
+            if not is_label(label):
+                raise DataError(f"The source {label!r} is empty or holds control characters. Rename it.")
         query = np.array(self.query_of_row, dtype=np.int64)
         labels = sorted(self.source_numbers)
         rank = {label: place for place, label in enumerate(labels)}

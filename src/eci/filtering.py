@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from eci.atomic import scratch_folder
 from eci.datasets import write
-from eci.datasets.columns import Documents
-from eci.datasets.grouping import grouped, in_parts, require_positives
+from eci.datasets.columns import Documents, in_parts
+from eci.datasets.grouping import grouped, require_positives
 from eci.datasets.rows import Rows
 from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError
@@ -147,7 +147,7 @@ def filter_rows(
     refuse(final, settings.layout, rows.paths)
     with finished(final) as done, scratch_folder(final) as work:
         known = Known(rows)
-        found = grouped(known, work, _BATCH, progress=progress)
+        found = grouped(known, work, _BATCH, corpus=rows.corpus, progress=progress)
         # Uses are counted over all rows before.
         if settings.filters.max_uses is None:
             decided_by = {"filter": asdict(settings), "judged": sorted(judged), "rows": known.digest}

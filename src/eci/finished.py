@@ -148,6 +148,7 @@ def _save(path: Path, decided: Decided, counts: dict[str, Any]) -> None:
         temporary.write_bytes(_digest(data) + data)
         temporary.replace(path)
     except OSError as error:
+        remove(temporary)
         raise OutputError(f"{path}: cannot be written: {error.strerror}.") from error
 
 

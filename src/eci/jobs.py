@@ -64,7 +64,7 @@ def job(
     reading = reading or ReadOptions()
     read_rows = rows_of(rows, reading)
     progress("reading rows", 0, 0)
-    with portions(read_rows, seed, progress=progress) as found:
+    with portions(read_rows, seed, corpus=read_rows.corpus, progress=progress) as found:
         queries = found
         if not queries.sources and read_rows.notes:
             raise DataError(f"No row has a negative. The reader noted: {'; '.join(read_rows.notes)}.")

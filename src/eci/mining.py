@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -24,6 +26,7 @@ from eci.datasets import write
 from eci.datasets.mined import mined_rows
 from eci.datasets.rows import Rows
 from eci.errors import DataError, EciError
+from eci.examples import is_label
 from eci.miners import shards
 from eci.miners.copies import copies_of_known
 from eci.miners.dense import DenseMiner
@@ -31,6 +34,7 @@ from eci.miners.filters import Candidates, Filters, Selector
 from eci.miners.reranked import RerankMiner, judged
 from eci.ragged import Ragged
 from eci.results import count
+from eci.resuming import identity_of
 from eci.task import Miner, Ranking, Reranker, RetrievalTask, numbers_of
 from eci.types import Flags, Integers, Progress, silent
 
@@ -63,8 +67,11 @@ class MineSettings:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise EciError(f"k must be at least 1, got {self.k}.")
-        if self.label is not None and not self.label.strip():
-            raise EciError("A label is not empty. Leave it out for the miner's own.")
+        if self.label is not None and not is_label(self.label):
+            raise EciError(
+                f"The label {self.label!r} is empty or holds control characters. "
+                "Leave it out for the miner's own."
+            )
 
 
 @dataclass(frozen=True)
@@ -232,6 +239,12 @@ class _Job:
         """Whether the scores are a judge's, who is to score the positives too."""
         return self.teacher is not None or isinstance(self.miner, RerankMiner)
 
+    @cached_property
+    def _judges(self) -> list[dict[str, Any]]:
+        """Who scores, told from all others; one that has no `identity_of` is nobody another run knows."""
+        named = [self.teacher, getattr(self.miner, "reranker", None)]
+        return [identity_of(judge) or {"unknown": uuid4().hex} for judge in named if judge is not None]
+
     @property
     def _shard_size(self) -> int:
         return _JUDGED_SHARD if self._judged else _SHARD
@@ -289,7 +302,8 @@ class _Job:
         """Have no shards of another job."""
         decided_by = {
             "miner": self.miner.describe(),
-            "teacher": self.teacher.describe() if self.teacher else None,
+            "judges": self._judges,
+            "teacher": self.teacher is not None,
             "task": shards.digest(self.task),
             "shard": self._shard_size,
             "depth": self.reach + self._known,

@@ -20,7 +20,7 @@ from eci.datasets.mixed import Found
 from eci.datasets.rows import Journal
 from eci.datasets.survey import Agreement, Survey, Surveyed
 from eci.errors import DataError, EciError
-from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.examples import NEGATIVE, POSITIVE, ROWS, is_label
 from eci.miners.hybrid import budget, concat, union
 from eci.ragged import Ragged
 from eci.types import Flags, Progress, silent
@@ -95,7 +95,7 @@ class _Settings:
         if self.shares is not None and not all(isfinite(share) and share > 0 for share in self.shares):
             told = ":".join(f"{share:g}" for share in self.shares)
             raise EciError(f"shares must be above 0, got {told}. Leave a part out with sources.")
-        if self.label is not None and not (self.label.strip() and self.label.isprintable()):
+        if self.label is not None and not is_label(self.label):
             raise EciError(f"the label {self.label!r} is empty or holds control characters.")
         twice = next((name for name in self.sources or () if (self.sources or ()).count(name) > 1), None)
         if twice is not None:
@@ -199,7 +199,9 @@ class Mixture:
         beside = self.beside
         with scratch_folder(beside) if beside else temporary_folder("eci-rows") as work:
             stream = Surveyed(self._source, self._settings.sources)
-            found = grouped(stream, work, self._batch_rows, progress=self.progress)
+            found = grouped(
+                stream, work, self._batch_rows, corpus=self._source.corpus, progress=self.progress
+            )
             self.rows.size = found.queries or 0
             plan = _Plan.of(self._settings, stream.survey)
             tally = _Tally(len(plan.parts))

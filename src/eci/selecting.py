@@ -20,8 +20,8 @@ from eci.audit.risk import Edited
 from eci.barred import Barred
 from eci.choosing import Choosing, Chosen
 from eci.datasets import write
-from eci.datasets.columns import Documents
-from eci.datasets.grouping import Batches, grouped, in_parts
+from eci.datasets.columns import Documents, in_parts
+from eci.datasets.grouping import Batches, grouped
 from eci.datasets.mixed import Found, leads
 from eci.datasets.rows import Rows
 from eci.datasets.scanning import portions
@@ -87,7 +87,7 @@ def select_rows(
     with finished(final) as done, scratch_folder(final) as work:
         stream = Surveyed(rows, None)
         known = Known(stream)
-        found = grouped(known, work, _BATCH, progress=progress)
+        found = grouped(known, work, _BATCH, corpus=rows.corpus, progress=progress)
         barred, by_edit = Barred(), Edited()
         bounded = settings.max_false_negative_risk is not None
         again = _Again(found.batches, (barred.note, by_edit.note) if bounded else (barred.note,))

@@ -18,7 +18,7 @@ import numpy as np
 from eci import metrics
 from eci.embedding import Embedded
 from eci.errors import EciError
-from eci.examples import Examples
+from eci.examples import Examples, is_label
 from eci.first_order import FirstOrder, held_out_gradients
 from eci.greedy import log_det_picks
 from eci.lexical import Lexicon, by_words
@@ -69,7 +69,7 @@ class SelectSettings:
         low, high = metrics.TEMPERATURES
         if not low <= self.temperature <= high:
             raise EciError(f"temperature lies between {low} and {high}, got {self.temperature}.")
-        if not (self.label.strip() and self.label.isprintable()):
+        if not is_label(self.label):
             raise EciError(f"the label {self.label!r} is empty or holds control characters.")
 
 

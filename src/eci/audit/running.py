@@ -149,6 +149,6 @@ def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:
     """
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
         with told_if_full():
-            found = grouped(rows, work / "rows", _BATCH_ROWS)
+            found = grouped(rows, work / "rows", _BATCH_ROWS, corpus=rows.corpus)
         return found.batches, found.note, True
     return (lambda _: iter(rows)), None, False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.fields import is_list, listed
-from eci.examples import joined
+from eci.errors import DataError
+from eci.examples import ROWS, joined
 from eci.types import Flags, Integers
+
+# Small batches are joined up to here.
+_JOINED_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,42 @@ def spread(lists: pa.ListArray | None, lengths: Integers, type_: pa.DataType) ->
     filled = np.repeat(np.asarray(lists.is_valid()), lengths)
     places = np.where(filled, np.cumsum(filled) - 1, 0)
     return lists.flatten().take(pa.array(places, mask=~filled))
+
+
+def in_parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches of about so many rows and never more; of fewer where their texts are long."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        for start in range(0, len(batch), rows):
+            part = batch.slice(start, rows)
+            if sum(map(len, held)) + len(part) > rows or sum(each.nbytes for each in held) > _JOINED_BYTES:
+                yield from _joined(held)
+                held = []
+            held.append(part)
+    yield from _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if len(batches) < 2:
+        yield from batches
+    else:
+        yield from pa.Table.from_batches(batches).combine_chunks().to_batches()
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """Rows in one batch.
+
+    Raises
+    ------
+    DataError
+        A column has more text than one batch can hold.
+    """
+    batches = table.combine_chunks().to_batches()
+    if len(batches) > 1:
+        raise DataError(
+            f"{len(table):,} rows hold more than 2 GiB of text, too much at once. Merge them in parts."
+        )
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=ROWS)
 
 
 def together(first: Documents, second: Documents) -> tuple[Integers, Integers]:

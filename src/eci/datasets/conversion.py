@@ -19,7 +19,7 @@ from eci.datasets.parts import Context, Parts, RowProblem
 from eci.datasets.rows import Journal, ReadOptions
 from eci.datasets.wording import is_json
 from eci.errors import DataError, LayoutError
-from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.examples import NEGATIVE, POSITIVE, ROWS, is_label
 from eci.seen import Seen
 
 
@@ -82,6 +82,7 @@ def _convert(
             f"{chunk.place(row)}: the query {_shown(parts, row)} has no positive. "
             "Give it one, or remove the row."
         )
+    _refuse_labels(chunk, parts.negatives)
     extra = _extra(chunk, layout, columns, parts, read_columns.get("extra"), journal)
     query_id = pa.nulls(len(chunk), pa.string()) if parts.query_id is None else parts.query_id
     return pa.RecordBatch.from_arrays(
@@ -94,6 +95,17 @@ def _convert(
         ],
         schema=ROWS,
     )
+
+
+def _refuse_labels(chunk: Chunk, negatives: Documents) -> None:
+    source = negatives.fields["source"]
+    for label in source.unique().to_pylist():
+        if label is not None and not is_label(label):
+            place = negatives.rows[int(source.index(label).as_py())]
+            raise DataError(
+                f"{chunk.place(place)}: the source {label!r} is empty or holds control characters. "
+                "Rename it; a source that the rows do not name is named with --source."
+            )
 
 
 def _extra(

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from eci.types import Integers
 
 
 def hashes(column: pa.Array) -> NDArray[np.int64]:
@@ -24,6 +27,22 @@ def text_hashes(title: pa.Array, text: pa.Array) -> NDArray[np.int64]:
         return hashes(text)
     with np.errstate(over="ignore"):
         return hashes(text) + hashes(title) * np.int64(0x5851F42D4C957F2D)
+
+
+def keys_of(batch: pa.RecordBatch) -> pa.Array:
+    """What the rows of a query have in common: its id or, without one, its text."""
+    ids, texts = batch.column("query_id"), batch.column("query")
+    by_text = pc.binary_join_element_wise("text", texts, ":")
+    return (
+        by_text
+        if ids.null_count == len(ids)
+        else pc.coalesce(pc.binary_join_element_wise("id", ids, ":"), by_text)
+    )
+
+
+def codes(keys: pa.Array) -> Integers:
+    """Number of each key, in the order in which they occur first."""
+    return np.asarray(keys.dictionary_encode().indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def holds_query(document: str, query: str) -> bool:

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from eci.datasets.collection import Collection
 from eci.datasets.columns import Documents, lengths_of
-from eci.datasets.grouping import keys_of, merge_rows
-from eci.datasets.identity import hashes, text_hashes
+from eci.datasets.grouping import merge_rows
+from eci.datasets.identity import hashes, keys_of, text_hashes
 from eci.datasets.rows import Rows
 from eci.errors import DataError
 from eci.examples import NEGATIVE, ROWS

@@ -140,10 +140,7 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
         seen = Identities(layout)
         for each, label, paths in zip(inputs, labels, texts, strict=True):
             journal.told += each.notes
-            for needed in filter(None, paths.values()):
-                if needed not in loaded_texts:
-                    loaded_texts[needed] = Collection.load(needed)
-            documents, queries = (loaded_texts.get(paths[kind]) for kind in _KINDS)
+            documents, queries = (loaded_texts[paths[kind]] if paths[kind] else None for kind in _KINDS)
             own = replace(context, label=label, documents=documents, queries=queries)
             empty = True
             for batch in converted(each, layout, own, options, journal):
@@ -153,11 +150,19 @@ def _rows(inputs: list[Input], options: ReadOptions) -> Rows:
             if empty:
                 raise DataError(f"{each.where or 'the input'}: has no rows.")
 
-    return Rows(layout.name, files, batches, len(inputs))
+    def corpus() -> Collection | None:
+        several = {own["corpus"] for own in texts}
+        return loaded_texts[several.pop()] if len(several) == 1 and () not in several else None
+
+    return Rows(layout.name, files, batches, len(inputs), corpus)
 
 
 class _Loaded(dict[tuple[Path, ...], Collection]):
-    """Collections that were read; another process reads them again."""
+    """Collections by their files, read when first asked for; another process reads them again."""
+
+    def __missing__(self, paths: tuple[Path, ...]) -> Collection:
+        self[paths] = Collection.load(paths)
+        return self[paths]
 
     def __reduce__(self) -> tuple[type[_Loaded], tuple[()]]:
         return _Loaded, ()

@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from eci.datasets.identity import fingerprint
 from eci.datasets.layouts import NAMES
+from eci.datasets.scattered import Corpus
 from eci.errors import DataError, LayoutError
+from eci.examples import is_label
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in NAMES:
             raise LayoutError(f"unknown layout '{self.layout}'. Known: {', '.join(NAMES)}.")
+        wrong = next((label for label in self.sources if not is_label(label)), None)
+        if wrong is not None:
+            raise DataError(f"the source {wrong!r} is empty or holds control characters. Give another name.")
         if self.batch_rows < 1:
             raise DataError(f"batch_rows must be at least 1, got {self.batch_rows}.")
 
@@ -90,6 +95,9 @@ class Rows:
         How many paths the user gave.
     size : int
         How many rows there are; 0 before a pass has ended, unless whoever made them knows.
+    corpus : callable
+        Gives the documents that rows name by id, which are read if they are not in memory yet; None where
+        rows have their texts, or inputs have several corpora.
     """
 
     def __init__(
@@ -98,13 +106,14 @@ class Rows:
         paths: Sequence[Path],
         batches: Callable[[Journal], Iterator[pa.RecordBatch]],
         inputs: int,
+        corpus: Corpus = lambda: None,
     ) -> None:
         self.layout = layout
         self.paths: tuple[Path, ...] = tuple(paths)
         self.files: list[dict[str, Any]] = [{"name": p.name, "bytes": p.stat().st_size} for p in paths]
         self.notes: list[str] = []
         self.inputs, self.size = inputs, 0
-        self._batches = batches
+        self._batches, self.corpus = batches, corpus
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         journal, rows = Journal(), 0

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from eci.atomic import temporary_folder
-from eci.datasets.grouping import Spread, together
+from eci.datasets.scattered import Corpus, Spread, together
 from eci.directions import draws
 from eci.examples import Examples
 from eci.portions import PASSING, Portions, row_keys
@@ -26,7 +26,12 @@ HELD = 10_000
 
 @contextmanager
 def portions(
-    rows: Iterable[pa.RecordBatch], seed: int, *, held: int | None = None, progress: Progress = silent
+    rows: Iterable[pa.RecordBatch],
+    seed: int,
+    *,
+    held: int | None = None,
+    corpus: Corpus | None = None,
+    progress: Progress = silent,
 ) -> Iterator[Portions]:
     """Queries of rows, in memory up to `held` of them.
 
@@ -38,6 +43,8 @@ def portions(
         Of the draw of those held, where there are more.
     held : int, optional
         `HELD` if not given.
+    corpus : callable, optional
+        `Rows.corpus` of the rows.
     progress : Progress
 
     Yields
@@ -68,15 +75,17 @@ def portions(
             seed=seed,
             rows=scan.rows,
             negatives=scan.negatives,
-            pieces=_Pieces(rows, scattered, work),
+            pieces=_Pieces(rows, scattered, work, corpus),
         )
 
 
 class _Pieces:
     """Tables of whole queries, anew with every call; can be sent to another process of this machine."""
 
-    def __init__(self, rows: Iterable[pa.RecordBatch], scattered: int | None, folder: Path) -> None:
-        self._given = (rows, scattered, folder)
+    def __init__(
+        self, rows: Iterable[pa.RecordBatch], scattered: int | None, folder: Path, corpus: Corpus | None
+    ) -> None:
+        self._given, self._corpus = (rows, scattered, folder), corpus
         self._brought: Callable[[], Iterator[pa.Table]] | None = None
 
     def __call__(self) -> Iterator[pa.Table]:
@@ -90,7 +99,7 @@ class _Pieces:
         # Rows are brought together when somebody asks for them: many do with those held.
         if self._brought is None:
             with told_if_full():
-                self._brought = together(*self._given, PASSING)[0]
+                self._brought = together(*self._given, PASSING, corpus=self._corpus)[0]
         return self._brought
 
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.columns import Documents
-from eci.datasets.grouping import keys_of
-from eci.datasets.identity import hashes
+from eci.datasets.identity import hashes, keys_of
 from eci.datasets.rows import Rows
 from eci.examples import NEGATIVE
 from eci.ragged import Ragged

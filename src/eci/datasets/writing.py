@@ -218,7 +218,7 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path], written_by: str 
 
 def _by_query(rows: Rows, work: Path, progress: Progress) -> Grouped:
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
-        return grouped(rows, work, _BATCH_ROWS, progress=progress)
+        return grouped(rows, work, _BATCH_ROWS, corpus=rows.corpus, progress=progress)
     return Grouped(lambda _: iter(rows), None, None)
 
 

@@ -20,6 +20,7 @@ from eci.datasets.rows import Rows
 from eci.datasets.side_files import refuse_breaks
 from eci.datasets.writing import refuse
 from eci.errors import DataError, EciError
+from eci.examples import is_label
 from eci.generating.asking import ask_all
 from eci.generating.inspecting import Checks
 from eci.generating.result import GenerateResult
@@ -52,8 +53,11 @@ class GenerateSettings:
     layout: str = "eci"
 
     def __post_init__(self) -> None:
-        if self.label is not None and not self.label.strip():
-            raise EciError("A label is not empty. Leave it out for the generator's own.")
+        if self.label is not None and not is_label(self.label):
+            raise EciError(
+                f"The label {self.label!r} is empty or holds control characters. "
+                "Leave it out for the generator's own."
+            )
 
 
 @dataclass(frozen=True)

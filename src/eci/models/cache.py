@@ -7,6 +7,7 @@ the batch it was computing.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from eci.atomic import temporary_folder
+from eci.atomic import scratch_folder, temporary_folder
 from eci.errors import CacheError, MissingDependency
 from eci.models.pages import DamagedError, refuse_damaged
 from eci.types import Flags, Vectors
@@ -29,6 +30,8 @@ _FULL = 1 << 20
 # Texts looked up in one transaction: an old one would keep LMDB from using freed pages again.
 _CHUNK = 1 << 14
 _FILE = "data.mdb"
+# There is a file now, or this disk has no links and LMDB has to make it in its place.
+_MADE_OTHERWISE = {errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
 # LMDB allows a process one environment a folder: who opens a cache again shares it.
 _OPEN: dict[Path, tuple[Any, set[int]]] = {}
 _OPENING = Lock()
@@ -139,12 +142,26 @@ class EmbeddingCache:
     def _opened(self) -> Any:
         with _OPENING:
             if self._key not in _OPEN:
+                # Where nothing may be written, LMDB says so.
+                if not self._bytes() and os.access(self._key, os.W_OK | os.X_OK):
+                    self._create()
                 size = max(_FIRST_SIZE, 2 * self._bytes())
                 opened = self._lmdb.open(str(self._key), map_size=size, max_dbs=2, metasync=False)
                 _OPEN[self._key] = (opened, set())
             environment, users = _OPEN[self._key]
             users.add(id(self))
             return environment
+
+    def _create(self) -> None:
+        """Have the file appear whole: of a full disk LMDB makes half a header, which it opens no more."""
+        with scratch_folder(self._key / _FILE) as work:
+            self._lmdb.open(str(work), max_dbs=2).close()
+            try:
+                # Not renamed: another process may have made one in the meantime, and written to it.
+                os.link(work / _FILE, self._key / _FILE)
+            except OSError as error:
+                if error.errno not in _MADE_OTHERWISE:
+                    raise
 
     def _write(self, database: Any, items: list[tuple[bytes, bytes]]) -> None:
         while True:
@@ -207,14 +224,17 @@ class EmbeddingCache:
             raise _NeedsRoom from error
         except (OSError, self._lmdb.Error) as error:
             # LMDB reports a full disk as an input/output error once part of a page has been written.
-            if action == "written" and shutil.disk_usage(self.folder).free < _FULL:
+            made = action != "read" and self.folder.is_dir()
+            if made and shutil.disk_usage(self.folder).free < _FULL:
                 raise CacheError(
                     f"No space left for the embedding cache {self.folder}. Free some, or point ECI_CACHE "
                     "at another disk; what is cached stays."
                 ) from error
-            if action == "written" or isinstance(
-                error, OSError | self._lmdb.ReadonlyError | self._lmdb.LockError
-            ):
+            # What the system says has no class of its own.
+            told = isinstance(
+                error, OSError | self._lmdb.ReadonlyError | self._lmdb.LockError | self._lmdb.DiskError
+            )
+            if action == "written" or told or type(error) is self._lmdb.Error:
                 raise CacheError(
                     f"The embedding cache {self.folder} cannot be {action} ({error}). Point ECI_CACHE at a "
                     "folder you can write to, or pass --no-cache."

@@ -82,7 +82,9 @@ def write(
     first, beside = first_of(result), rows_beside(path)
     rows = api.rows_of(behind.rows, behind.reading or ReadOptions())
     progress("reading rows", 0, 0)
-    with portions(rows, first.settings["seed"], held=MOST_KEPT, progress=progress) as queries:
+    with portions(
+        rows, first.settings["seed"], held=MOST_KEPT, corpus=rows.corpus, progress=progress
+    ) as queries:
         examples = queries.held
     if rows.fingerprint() != first.data.get("files", []):
         raise DataError(
