@@ -80,7 +80,7 @@ def test_a_cache_that_another_process_makes_meanwhile_is_used(tmp_path, monkeypa
     cache.close()
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK])
 def test_a_disk_without_links_can_hold_a_cache(tmp_path, monkeypatch, code):
     def refused(source, target):
         raise OSError(code, "no links here")
@@ -305,6 +305,11 @@ def test_vectors_of_different_length_under_one_fingerprint_are_damage(cache):
     cache.put(b"f" * 16, [b"b" * 16], np.ones((1, 1), dtype=np.float32))
     with pytest.raises(CacheError, match="vectors of one encoder differ in length"):
         cache.get(b"f" * 16, [b"a" * 16, b"b" * 16])
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
+    with pytest.raises(CacheError, match=r"cannot be opened .* Point ECI_CACHE at a folder"):
+        EmbeddingCache(tmp_path / ("x" * 300))
 
 
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):

@@ -64,6 +64,19 @@ def test_example_by_hand(folder, tmp_path):
     assert [f["name"] for f in found.files] == ["corpus.jsonl", "queries.jsonl", "train.tsv", "bm25.trec"]
 
 
+def test_a_tag_that_would_garble_a_terminal_is_refused(folder, tmp_path):
+    run = tmp_path / "bm25.trec"
+    run.write_text(BM25.replace(" bm25\n", " bm\x0725\n", 1))
+    with pytest.raises(DataError) as caught:
+        rows_of(read([folder, run]))
+    assert str(caught.value) == (
+        f"{run}: the run's tag 'bm\\x0725' is empty or holds characters that do not print. Correct it, or name "
+        "the source with --source."
+    )
+    named = read([folder, run], ReadOptions(sources=("bm25",)))
+    assert {source for each in negatives(named).values() for source, *_ in each} == {"bm25"}
+
+
 def test_two_runs_of_one_tag_are_not_silently_one_source(folder, tmp_path):
     (tmp_path / "again.trec").write_text(BM25)
     with pytest.raises(

@@ -509,7 +509,7 @@ def test_sources_that_would_garble_a_terminal(tmp_path, label):
     (tmp_path / "a.jsonl").write_bytes(
         lines(ECI, {**ECI, "negatives": [SOURCED, {**SOURCED, "source": label}]})
     )
-    told = "is empty or holds control characters."
+    told = "is empty or holds characters that do not print."
     assert refusal(tmp_path / "a.jsonl") == (
         f"a.jsonl:2: the source {label!r} {told} Rename it; a source that the rows do not name is named with "
         "--source."
@@ -517,6 +517,12 @@ def test_sources_that_would_garble_a_terminal(tmp_path, label):
     with pytest.raises(DataError) as caught:
         ReadOptions(sources=("bm25", label))
     assert str(caught.value) == f"the source {label!r} {told} Give another name."
+
+
+def test_a_file_whose_name_does_not_print_stands_for_a_source_that_does(tmp_path):
+    path = tmp_path / "a\xa0b\u200d.jsonl"
+    path.write_bytes(lines(FLAG))
+    assert [row["negatives"][0]["source"] for batch in read([path]) for row in batch.to_pylist()] == ["a_b_"]
 
 
 def test_values_that_json_cannot_hold(tmp_path):

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eci.datasets import LAYOUT_NAMES, ReadOptions, merge_rows, read
+from eci.errors import DataError
 from eci.examples import ROWS
 
 CORPUS = [
@@ -298,6 +299,16 @@ def test_nemo_follows_the_path_of_its_corpus(tmp_path):
     found = read([tmp_path / "train.json"])
     assert found.layout == "nemo"
     assert one_query(found)[1] == [("train", "d2", None, "near", None)]
+    secret = tmp_path / "secret.txt"
+    secret.write_text("nobody's business")
+    (tmp_path / "train.json").write_text(json.dumps({"corpus": [{"path": str(secret)}], "data": data}))
+    with pytest.raises(DataError) as caught:
+        read([tmp_path / "train.json"])
+    assert str(caught.value) == (
+        f"{tmp_path}/train.json: names the corpus {secret}, whose format is not known by its name. "
+        "Known endings: .jsonl, .ndjson, .json, .csv, .tsv, .parquet, also .gz. Or give a corpus with --corpus."
+    )
+    assert len(table(read([tmp_path / "train.json"], ReadOptions(corpus=tmp_path / "wiki")))) == 1
 
 
 def test_corpora_without_header_and_by_option(tmp_path):

@@ -165,6 +165,15 @@ def test_every_figure_is_that_of_one_process(cluster, rows, tmp_path, made):
     assert told(scored(given, encoder, **settings)) == told(whole)
 
 
+def test_rows_are_named_as_the_command_names_them_wherever_workers_began(
+    cluster, rows, tmp_path, monkeypatch
+):
+    files, *_ = as_ids_in_files_of_which_each_has_a_source(rows, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for names in ([file.name for file in files], "rows.jsonl"):
+        assert told(scored(names)) == told(scored(names, on=None))
+
+
 class Once:
     """Kills its own process, once, where that is not the one that began."""
 

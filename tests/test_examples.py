@@ -104,7 +104,7 @@ def test_identical_needs_more_than_the_last_word():
 
 @pytest.mark.parametrize("label", ["", "  ", "e\x1b[31mvil", "two\nlines"])
 def test_labels_that_would_garble_a_terminal_are_refused(label):
-    with pytest.raises(DataError, match="is empty or holds control characters. Rename it"):
+    with pytest.raises(DataError, match="is empty or holds characters that do not print. Rename it"):
         examples_of([row("1", "a", ["p"], [(label, "n")])])
 
 

@@ -302,6 +302,15 @@ def test_small_batches_are_decided_together():
     assert list(in_parts([], 8)) == []
 
 
+@pytest.mark.timeout(60)
+def test_very_many_small_batches_are_joined_in_a_time_that_grows_with_them():
+    """To ask all those held how large they are, for each that comes, took minutes."""
+    one = batch_of(ROWS[:1])
+    joined = list(in_parts([one] * 4000, 1 << 16))
+    assert pa.Table.from_batches(joined).equals(pa.Table.from_batches([one] * 4000))
+    assert len(joined) == 1
+
+
 def test_uses_are_counted_over_all_rows_so_nothing_is_kept(given, tmp_path):
     out = tmp_path / "out.jsonl"
     batches = worked(run_filter, filtering._Pass, given, out, max_uses=2)[1]

@@ -471,7 +471,7 @@ def test_real_batches_have_the_canonical_schema():
         ({"mode": "union", "shares": (1, 2)}, r"^shares divide a budget; the mode is union\. Leave them out\.$"),
         ({"mode": "budget", "k": 2, "shares": (2, 0)}, r"^shares must be above 0, got 2:0\. Leave a part out with sources\.$"),
         ({"mode": "budget", "k": 2, "shares": (2, float("nan"))}, r"^shares must be above 0, got 2:nan\."),
-        ({"mode": "union", "label": " "}, r"^the label ' ' is empty or holds control characters\.$"),
+        ({"mode": "union", "label": " "}, r"^the label ' ' is empty or holds characters that do not print\.$"),
         ({"mode": "union", "sources": ["a", "a"]}, r"^the source 'a' is named twice\. A part can be in a hybrid once\.$"),
     ],
 )  # fmt: skip

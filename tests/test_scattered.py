@@ -151,6 +151,15 @@ def test_rows_know_their_corpus(tmp_path):
     assert read([tmp_path / "texts.jsonl"]).corpus() is None
 
 
+def test_files_leave_room_for_others(monkeypatch):
+    resource = pytest.importorskip("resource", reason="Windows has no limits")
+    for most, expected in ((256, 128), (1024, 512), (3, 2), (resource.RLIM_INFINITY, 500)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
+        assert scattered._openable() == expected
+    monkeypatch.setattr(scattered, "resource", None)
+    assert scattered._openable() == 500
+
+
 @pytest.mark.parametrize("most", [2, 3])
 def test_there_are_never_more_files_than_a_process_may_open(tmp_path, monkeypatch, most):
     monkeypatch.setattr(scattered, "_MOST_BUCKETS", most)

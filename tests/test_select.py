@@ -325,7 +325,7 @@ def test_edited_positives_are_of_no_risk_and_counted(tmp_path):
         ({"k": 1, "objective": "best"}, "unknown objective 'best'. Known: eci_sem, alignment, margin"),
         ({"k": 1, "max_false_negative_risk": 1.1}, "lies between 0 and 1, got 1.1"),
         ({"k": 1, "temperature": 0.0}, "temperature lies between"),
-        ({"k": 1, "label": " "}, "is empty or holds control characters"),
+        ({"k": 1, "label": " "}, "is empty or holds characters that do not print"),
     ],
 )
 def test_settings_that_are_none(options, message):

@@ -6,6 +6,7 @@ Data moves each to an actor, and begins again what is lost with one. Totals come
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 from collections.abc import Iterator, Sequence
@@ -142,7 +143,7 @@ class RayEngine:
             version("eci"),
         )
         rows = ray.put(self._pieces)
-        stream = replace(passing, pieces=_Sent([rows]))
+        stream = replace(passing, pieces=_Sent([rows], Path.cwd()))
         found = _dataset(
             stream, skipped, [ray.put(work)], self._settings.ray or RaySettings(), self._progress
         )
@@ -165,10 +166,13 @@ class _Sent:
     """Tables of rows, for who has them not."""
 
     rows: list[Any]
+    # Files have the names that the command gave them, which may begin here.
+    folder: Path
 
     def __call__(self) -> Iterator[pa.Table]:
         import ray
 
+        os.chdir(self.folder)
         pieces: Iterator[pa.Table] = pickle.loads(ray.get(self.rows[0]))()  # noqa: S301
         return pieces
 

@@ -285,7 +285,9 @@ class _Interner:
             raise DataError("The input has no rows. Expected at least one query with a positive.")
         for label in self.source_numbers:
             if not is_label(label):
-                raise DataError(f"The source {label!r} is empty or holds control characters. Rename it.")
+                raise DataError(
+                    f"The source {label!r} is empty or holds characters that do not print. Rename it."
+                )
         query = np.array(self.query_of_row, dtype=np.int64)
         labels = sorted(self.source_numbers)
         rank = {label: place for place, label in enumerate(labels)}

@@ -69,7 +69,7 @@ class MineSettings:
             raise EciError(f"k must be at least 1, got {self.k}.")
         if self.label is not None and not is_label(self.label):
             raise EciError(
-                f"The label {self.label!r} is empty or holds control characters. "
+                f"The label {self.label!r} is empty or holds characters that do not print. "
                 "Leave it out for the miner's own."
             )
 

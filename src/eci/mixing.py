@@ -96,7 +96,7 @@ class _Settings:
             told = ":".join(f"{share:g}" for share in self.shares)
             raise EciError(f"shares must be above 0, got {told}. Leave a part out with sources.")
         if self.label is not None and not is_label(self.label):
-            raise EciError(f"the label {self.label!r} is empty or holds control characters.")
+            raise EciError(f"the label {self.label!r} is empty or holds characters that do not print.")
         twice = next((name for name in self.sources or () if (self.sources or ()).count(name) > 1), None)
         if twice is not None:
             raise EciError(f"the source '{twice}' is named twice. A part can be in a hybrid once.")

@@ -70,7 +70,7 @@ class SelectSettings:
         if not low <= self.temperature <= high:
             raise EciError(f"temperature lies between {low} and {high}, got {self.temperature}.")
         if not is_label(self.label):
-            raise EciError(f"the label {self.label!r} is empty or holds control characters.")
+            raise EciError(f"the label {self.label!r} is empty or holds characters that do not print.")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from eci.datasets.identity import hashes
 from eci.datasets.judged import Judged, Teller
 from eci.datasets.trec import read_qrels, read_run
 from eci.errors import DataError
-from eci.examples import NEGATIVE, POSITIVE, ROWS
+from eci.examples import NEGATIVE, POSITIVE, ROWS, is_label
 from eci.ragged import rising
 from eci.task import Corpus
 from eci.types import Integers
@@ -115,7 +115,7 @@ def rows(
         Where what was left out is told.
     """
     qrels = read_qrels(files.qrels)
-    runs = [read_run(path, label) for path, label in zip(files.runs, labels, strict=True)]
+    runs = [_labelled(path, label) for path, label in zip(files.runs, labels, strict=True)]
     if not any(labels):
         _refuse_shared(runs, files.runs)
     named = [column for table in (qrels, *runs) for column in (table["document"],)]
@@ -139,6 +139,17 @@ class _Retrieved:
     query: Integers
     document: Integers
     columns: dict[str, pa.Array]
+
+
+def _labelled(path: Path, label: str) -> pa.Table:
+    run = read_run(path, label)
+    wrong = next((tag for tag in run["source"].unique().to_pylist() if not is_label(tag)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{path}: the run's tag {wrong!r} is empty or holds characters that do not print. Correct it, or "
+            "name the source with --source."
+        )
+    return run
 
 
 def _negatives(runs: list[pa.Table], judged: Judged, corpus: Collection, tell: Teller) -> _Retrieved:

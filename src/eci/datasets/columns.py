@@ -113,13 +113,15 @@ def spread(lists: pa.ListArray | None, lengths: Integers, type_: pa.DataType) ->
 def in_parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """Batches of about so many rows and never more; of fewer where their texts are long."""
     held: list[pa.RecordBatch] = []
+    number = size = 0
     for batch in batches:
         for start in range(0, len(batch), rows):
             part = batch.slice(start, rows)
-            if sum(map(len, held)) + len(part) > rows or sum(each.nbytes for each in held) > _JOINED_BYTES:
+            if number + len(part) > rows or size > _JOINED_BYTES:
                 yield from _joined(held)
-                held = []
+                held, number, size = [], 0, 0
             held.append(part)
+            number, size = number + len(part), size + part.nbytes
     yield from _joined(held)
 
 

@@ -103,7 +103,7 @@ def _refuse_labels(chunk: Chunk, negatives: Documents) -> None:
         if label is not None and not is_label(label):
             place = negatives.rows[int(source.index(label).as_py())]
             raise DataError(
-                f"{chunk.place(place)}: the source {label!r} is empty or holds control characters. "
+                f"{chunk.place(place)}: the source {label!r} is empty or holds characters that do not print. "
                 "Rename it; a source that the rows do not name is named with --source."
             )
 

@@ -60,13 +60,18 @@ def stem(path: Path) -> str:
     return next((name.removesuffix(ending) for ending in FORMATS if name.endswith(ending)), Path(name).stem)
 
 
+def label_of(name: str) -> str:
+    """The source that a file or folder of that name stands for: ``_`` is there for what does not print."""
+    return "".join(character if character.isprintable() else "_" for character in name)
+
+
 def open_file(path: Path) -> Input:
     """A file of rows in one of the known formats."""
     # Not by a method of Path: it fails where a name is too long.
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder.")
     reader = _reader(path)
-    return Input(str(path), stem(path), lambda size: reader(path, size), (path,), path.parent)
+    return Input(str(path), label_of(stem(path)), lambda size: reader(path, size), (path,), path.parent)
 
 
 def open_folder(path: Path) -> Input:
@@ -90,7 +95,7 @@ def open_folder(path: Path) -> Input:
         for file in files:
             yield from _reader(file)(file, size)
 
-    return Input(str(path), path.resolve().name, chunks, tuple(files), path)
+    return Input(str(path), label_of(path.resolve().name), chunks, tuple(files), path)
 
 
 def read_lines(path: Path, size: int) -> Iterator[Chunk]:
@@ -193,7 +198,13 @@ def tables(parts: Iterator[Any], where: str) -> Iterator[Chunk]:
 
 
 def nemo_corpora(files: Sequence[Path]) -> tuple[Path, ...]:
-    """The corpora that a nemo file names, relative to it; none if it names none that is there."""
+    """The corpora that a nemo file names, relative to it; none if it names none that is there.
+
+    Raises
+    ------
+    DataError
+        One is no collection by its name.
+    """
     found: list[Path] = []
     for file in files:
         if file.suffix != ".json":
@@ -202,6 +213,11 @@ def nemo_corpora(files: Sequence[Path]) -> tuple[Path, ...]:
         named = content.get("corpus", []) if isinstance(content, dict) else []
         for entry in named if isinstance(named, list) else [named]:
             path = file.parent / str(entry.get("path") if isinstance(entry, dict) else entry)
+            if not path.is_dir() and path.exists() and _ending(path) is None:
+                raise DataError(
+                    f"{file}: names the corpus {path}, whose format is not known by its name. {_known()} Or "
+                    "give a corpus with --corpus."
+                )
             found += [path] if path.exists() and path not in found else []
     return tuple(found)
 
@@ -282,10 +298,12 @@ def _ending(path: Path) -> str | None:
 def _reader(path: Path) -> Callable[[Path, int], Iterator[Chunk]]:
     ending = _ending(path)
     if ending is None:
-        raise DataError(
-            f"{path}: the format is not known by its name. Known endings: {', '.join(FORMATS)}, also .gz."
-        )
+        raise DataError(f"{path}: the format is not known by its name. {_known()}")
     return FORMATS[ending]
+
+
+def _known() -> str:
+    return f"Known endings: {', '.join(FORMATS)}, also .gz."
 
 
 FORMATS: Mapping[str, Callable[[Path, int], Iterator[Chunk]]] = {

@@ -57,7 +57,9 @@ class ReadOptions:
             raise LayoutError(f"unknown layout '{self.layout}'. Known: {', '.join(NAMES)}.")
         wrong = next((label for label in self.sources if not is_label(label)), None)
         if wrong is not None:
-            raise DataError(f"the source {wrong!r} is empty or holds control characters. Give another name.")
+            raise DataError(
+                f"the source {wrong!r} is empty or holds characters that do not print. Give another name."
+            )
         if self.batch_rows < 1:
             raise DataError(f"batch_rows must be at least 1, got {self.batch_rows}.")
 

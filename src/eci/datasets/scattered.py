@@ -19,8 +19,13 @@ from eci.examples import NEGATIVE, POSITIVE, ROWS
 from eci.seen import Seen
 from eci.types import Flags
 
+try:
+    import resource
+except ImportError:  # Windows, where 500 files may be open
+    resource = None  # type: ignore[assignment]
+
 BUCKET_BYTES = 64_000_000
-# A process may have few files open, 1,024 on most machines. Beyond 32 GB the files become larger.
+# Beyond 32 GB the files become larger, for a process may have few open: 1,024 on most machines.
 _MOST_BUCKETS = 500
 # Rows that are sorted into buckets in one go: each piece of a file has a header of its own.
 _SORTED = 1 << 16
@@ -88,7 +93,7 @@ def together(
     """
     if scattered is None:
         return lambda: _in_passing(rows), None
-    number = min(max(2, -(-scattered // bucket_bytes)), _MOST_BUCKETS)
+    number = min(max(2, -(-scattered // bucket_bytes)), _MOST_BUCKETS, _openable())
     texts = _Texts(corpus)
     buckets = _scatter(map(texts.without, rows), folder, number)
 
@@ -98,6 +103,14 @@ def together(
                 yield from map(texts.back, _cut(reader.read_all(), queries))
 
     return pieces, "the rows of a query are not adjacent: they were brought together, in another order"
+
+
+def _openable() -> int:
+    """How many files may be open at once, with as many left for others."""
+    if resource is None:
+        return _MOST_BUCKETS
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_BUCKETS if most == resource.RLIM_INFINITY else max(2, most // 2)
 
 
 class _Texts:

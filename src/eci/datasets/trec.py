@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from eci.datasets.columns import repeated
-from eci.datasets.files import stem
+from eci.datasets.files import label_of, stem
 from eci.datasets.opening import decode, lines_of, opened
 from eci.errors import DataError
 
@@ -55,7 +55,9 @@ def read_run(path: Path, label: str) -> pa.Table:
         tags, ranks = table["tag"].combine_chunks(), table["rank"].combine_chunks()
     else:
         tags, ranks = pa.nulls(size, pa.string()), pa.nulls(size, pa.int32())
-    source = repeated(label, size) if label else pc.fill_null(tags, stem(path).removesuffix(".trec"))
+    source = (
+        repeated(label, size) if label else pc.fill_null(tags, label_of(stem(path)).removesuffix(".trec"))
+    )
     columns = {"rank": ranks, "score": table["score"], "scorer": tags, "source": source}
     return pa.table({"query": table["query"], "document": table["document"], **columns})
 

@@ -55,7 +55,7 @@ class GenerateSettings:
     def __post_init__(self) -> None:
         if self.label is not None and not is_label(self.label):
             raise EciError(
-                f"The label {self.label!r} is empty or holds control characters. "
+                f"The label {self.label!r} is empty or holds characters that do not print. "
                 "Leave it out for the generator's own."
             )
 

@@ -30,8 +30,8 @@ _FULL = 1 << 20
 # Texts looked up in one transaction: an old one would keep LMDB from using freed pages again.
 _CHUNK = 1 << 14
 _FILE = "data.mdb"
-# There is a file now, or this disk has no links and LMDB has to make it in its place.
-_MADE_OTHERWISE = {errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
+# Whatever else keeps a link from being made, there is a file now, or LMDB can make it in its place.
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 # LMDB allows a process one environment a folder: who opens a cache again shares it.
 _OPEN: dict[Path, tuple[Any, set[int]]] = {}
 _OPENING = Lock()
@@ -160,7 +160,7 @@ class EmbeddingCache:
                 # Not renamed: another process may have made one in the meantime, and written to it.
                 os.link(work / _FILE, self._key / _FILE)
             except OSError as error:
-                if error.errno not in _MADE_OTHERWISE:
+                if error.errno in _FULL_DISK:
                     raise
 
     def _write(self, database: Any, items: list[tuple[bytes, bytes]]) -> None:
@@ -224,8 +224,7 @@ class EmbeddingCache:
             raise _NeedsRoom from error
         except (OSError, self._lmdb.Error) as error:
             # LMDB reports a full disk as an input/output error once part of a page has been written.
-            made = action != "read" and self.folder.is_dir()
-            if made and shutil.disk_usage(self.folder).free < _FULL:
+            if action != "read" and self._is_full():
                 raise CacheError(
                     f"No space left for the embedding cache {self.folder}. Free some, or point ECI_CACHE "
                     "at another disk; what is cached stays."
@@ -240,6 +239,13 @@ class EmbeddingCache:
                     "folder you can write to, or pass --no-cache."
                 ) from error
             raise CacheError(self._damaged(str(error))) from error
+
+    def _is_full(self) -> bool:
+        try:
+            return shutil.disk_usage(self.folder).free < _FULL
+        except OSError:
+            # There is no such folder, or it is not to be looked at.
+            return False
 
     def _damaged(self, why: str) -> str:
         return (
