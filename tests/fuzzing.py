@@ -441,7 +441,7 @@ def run(target: str, good: Path, place: Path, rng: random.Random) -> Outcome:
 
 
 def _contents(case: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in case.rglob("*") if path.is_file()}
+    return {str(path.relative_to(case)): path.read_bytes() for path in case.rglob("*") if path.is_file()}
 
 
 def invoked(arguments: list[str], folder: Path, cache: Path | None = None) -> tuple[int, str, str]:
