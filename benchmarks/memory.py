@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ RESULTS = HERE / "results" / "memory.json"
 NEGATIVES, WORDS, QUERY_WORDS, VOCABULARY = 20, 60, 8, 30_000
 # Rows or documents that are made at a time; each block depends on its number alone.
 BLOCK = 10_000
-SAMPLED_S = 0.05
+SAMPLED_S, DISK_SAMPLED_S = 0.05, 0.5
 
 
 def words_of(documents: np.ndarray) -> np.ndarray:
@@ -150,15 +151,23 @@ def prepare(name: str, made: Path) -> None:
 
 
 def measure(name: str, made: Path, folder: Path) -> dict[str, float | int | str]:
-    """One run: seconds, and the most memory that it had of its own and with the files that it mapped."""
+    """One run: seconds, the most memory of its own and with the files that it mapped, the most on disk."""
     prepare(name, made)
-    out = Path(tempfile.mkdtemp(prefix="out-", dir=folder))
+    out = Path(tempfile.mkdtemp(prefix="out-", dir=folder)).absolute()
+    (out / "temporary").mkdir()
     before, start = os.times(), time.perf_counter()
     process = subprocess.Popen(
-        command(name, made, out), stdout=subprocess.DEVNULL, stderr=(out / "stderr").open("w"), text=True
+        command(name, made, out),
+        stdout=subprocess.DEVNULL,
+        stderr=(out / "stderr").open("w"),
+        env={**os.environ, "TMPDIR": str(out / "temporary")},
+        text=True,
     )
-    own = mapped = 0
+    own = mapped = disk = 0
+    looked = start
     while process.poll() is None:
+        if time.perf_counter() - looked > DISK_SAMPLED_S:
+            disk, looked = max(disk, on_disk(out, process.pid)), time.perf_counter()
         try:
             told = dict(
                 line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
@@ -178,9 +187,31 @@ def measure(name: str, made: Path, folder: Path) -> dict[str, float | int | str]
         "processor_seconds": round(after[2] + after[3] - before[2] - before[3], 2),
         "peak_own_mib": own >> 10,
         "peak_with_mapped_files_mib": mapped >> 10,
+        "peak_disk_mib": max(disk, written) >> 20,
         "written_mib": written >> 20,
         "load_average": round(os.getloadavg()[0], 1),
     }
+
+
+def on_disk(out: Path, pid: int) -> int:
+    """Bytes of the output and of temporary files, those without a name too."""
+    paths = [Path(folder) / name for folder, _, names in os.walk(out) for name in names]
+    found = {}
+    for path in [*paths, *opened(pid)]:
+        try:
+            told = path.stat()
+        except OSError:
+            continue
+        if stat.S_ISREG(told.st_mode) and (path.is_relative_to(out) or not told.st_nlink):
+            found[told.st_dev, told.st_ino] = 512 * told.st_blocks
+    return sum(found.values())
+
+
+def opened(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return []
 
 
 def table(runs: dict[str, dict[str, float | int | str]]) -> str:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
+from functools import cached_property
+from heapq import nlargest
+from math import ceil
 
 import numpy as np
 
 from eci.lexical import words
-from eci.ragged import Ragged, rising
+from eci.ragged import Ragged
 from eci.task import RetrievalTask
-from eci.types import Flags, Floats, Integers
+from eci.types import Flags, Integers
 
 _SHINGLE = 3
-# Pairs compared at a time.
-_TILE = 1 << 13
 
 
 def near_copies(texts: Sequence[str], pairs: Integers, threshold: float) -> Flags:
     """Which pairs of texts are near copies of each other.
 
     The similarity is exact. A sketch such as MinHash finds pairs among very many texts; here the pairs
-    are given, and to compare the sets themselves costs less than to sketch them.
+    are given, and most are told apart by a few phrases of the second text that the first does not hold.
 
     Parameters
     ----------
     texts : sequence of str
     pairs : ndarray of shape (n, 2)
-        Indices into `texts`.
+        Indices into `texts`. It is quicker with those in the second place that come often.
     threshold : float
         Jaccard similarity of the sets of word 3-grams from which on a pair counts, above 0 and up to 1.
         Texts of fewer than three words have one gram, of all their words.
@@ -43,24 +43,17 @@ def near_copies(texts: Sequence[str], pairs: Integers, threshold: float) -> Flag
     [True, False]
     """
     near = np.zeros(len(pairs), dtype=np.bool_)
-    if not len(pairs):
-        return near
-    numbers: dict[str, int] = {}
-    same = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
-    used, places = np.unique(same[pairs], return_inverse=True)
-    distinct = list(numbers)
-    grams = _grams([distinct[place] for place in used.tolist()])
-    compared, sizes = places.reshape(pairs.shape), grams.lengths
-    # Two sets share no more than the smaller one holds, and of the rarest grams of each, all but the
-    # share that may differ, they share at least one (prefix filtering; Chaudhuri et al. 2006).
-    least, most = sizes[compared].min(axis=1), sizes[compared].max(axis=1)
-    asked = np.flatnonzero(least / most >= threshold)
-    rarest = grams.keep(grams.within <= np.repeat(sizes - np.ceil(threshold * sizes - 1e-9), sizes))
-    for start in range(0, len(asked), _TILE):
-        tile = asked[start : start + _TILE]
-        tile = tile[_shared(rarest, compared[tile]) > 0]
-        shared = _shared(grams, compared[tile])
-        near[tile] = shared / (sizes[compared[tile]].sum(axis=1) - shared) >= threshold
+    plain: dict[str, str] = {}
+    compared = _Compared("", threshold)
+    last = None
+    for place in np.lexsort(pairs.T).tolist():
+        one, other = pairs[place].tolist()
+        for text in (texts[one], texts[other]):
+            if text not in plain:
+                plain[text] = " ".join(words(text))
+        if other != last:
+            compared, last = _Compared(plain[texts[other]], threshold), other
+        near[place] = compared.is_near(plain[texts[one]])
     return near
 
 
@@ -90,37 +83,50 @@ def copies_of_known(
     return found
 
 
-def _shared(grams: Ragged, pairs: Integers) -> Floats:
-    """How many numbers two rows share, for each of n pairs of rows, of shape (n,)."""
-    left, right = (grams.take(side) for side in pairs.T)
-    if not len(pairs):
-        return np.empty(0)
-    width = int(grams.values.max()) + 1
-    # Both rise, for the numbers of each row do.
-    asked, held = (side.rows * width + side.values for side in (left, right))
-    at = np.minimum(np.searchsorted(held, asked), len(held) - 1)
-    return left.with_values(held[at] == asked).sums()
+class _Compared:
+    """A text, as its words joined by spaces, that others are compared with."""
+
+    def __init__(self, plain: str, threshold: float) -> None:
+        self._plain, self._threshold = plain, threshold
+
+    @cached_property
+    def _grams(self) -> set[tuple[str, ...]]:
+        return _grams(self._plain.split())
+
+    @cached_property
+    def _phrases(self) -> dict[str, list[str]]:
+        """Of its grams as many as no near copy can be without, by their longest word.
+
+        A near copy shares at least the threshold's part of the grams, so of one more than the rest at
+        least one (prefix filtering; Chaudhuri et al. 2006). Those of long words are rare in other texts.
+        """
+        longest = {gram: max(gram, key=len) for gram in self._grams}
+        most = len(longest) - ceil(self._threshold * len(longest) - 1e-9) + 1
+        found: dict[str, list[str]] = {}
+        for gram in nlargest(most, longest, key=lambda gram: len(longest[gram])):
+            found.setdefault(longest[gram], []).append(f" {' '.join(gram)} ")
+        return found
+
+    @cached_property
+    def _rare(self) -> frozenset[str]:
+        return frozenset(self._phrases)
+
+    def is_near(self, plain: str) -> bool:
+        if plain == self._plain:
+            return True
+        found = plain.split()
+        # A text of fewer words than a gram has one of all of them.
+        if len(found) < _SHINGLE or not self._grams:
+            return False
+        if len(found) - _SHINGLE + 1 < self._threshold * len(self._grams) - 1e-9:
+            return False
+        rare = self._rare.intersection(found)
+        if not any(phrase in f" {plain} " for word in rare for phrase in self._phrases[word]):
+            return False
+        grams = _grams(found)
+        shared = len(grams & self._grams)
+        return shared / (len(grams) + len(self._grams) - shared) >= self._threshold
 
 
-def _grams(texts: Sequence[str]) -> Ragged:
-    """Numbers of the distinct word 3-grams of each text, rising, the rarest gram first."""
-    known: dict[str, int] = {}
-    flat, lengths = array("q"), array("q")
-    for text in texts:
-        numbers = [known.setdefault(word, len(known) + 1) for word in words(text)]
-        numbers += [0] * (_SHINGLE - len(numbers))
-        flat.extend(numbers)
-        lengths.append(len(numbers))
-    rows = Ragged.from_lengths(np.asarray(flat, dtype=np.int64), np.asarray(lengths, dtype=np.int64))
-    first = np.flatnonzero(rows.within <= np.repeat(rows.lengths, rows.lengths) - _SHINGLE)
-    number = rows.values[first]
-    for step in range(1, _SHINGLE):
-        number = number * (len(known) + 1) + rows.values[first + step]
-        # Numbered anew at every step, so that no product grows beyond 63 bits.
-        number = np.searchsorted(rising(number), number)
-    width = int(number.max()) + 1
-    row, number = np.divmod(rising(rows.rows[first] * width + number), width)
-    rank = np.empty(width, dtype=np.int64)
-    rank[np.argsort(np.bincount(number), kind="stable")] = np.arange(width)
-    number = np.sort(row * width + rank[number]) % width
-    return Ragged.from_lengths(number, np.bincount(row, minlength=len(texts)))
+def _grams(of: list[str]) -> set[tuple[str, ...]]:
+    return set(zip(*(of[start:] for start in range(_SHINGLE)), strict=False))
