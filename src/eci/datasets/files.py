@@ -267,11 +267,13 @@ def _is_lines(data: bytes) -> bool:
 def _gathered(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
     """Small batches put together, by what they hold and not by what the file says that they do."""
     held: list[pa.RecordBatch] = []
+    rows = room = 0
     for batch in batches:
         held.append(_undictionaried(batch))
-        if sum(map(len, held)) >= size or sum(each.nbytes for each in held) >= 2 * CHUNK_BYTES:
+        rows, room = rows + len(held[-1]), room + held[-1].nbytes
+        if rows >= size or room >= 2 * CHUNK_BYTES:
             yield pa.Table.from_batches(held).combine_chunks()
-            held = []
+            held, rows, room = [], 0, 0
     if held:
         yield pa.Table.from_batches(held).combine_chunks()
 

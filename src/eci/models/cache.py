@@ -30,7 +30,7 @@ _FULL = 1 << 20
 # Texts looked up in one transaction: an old one would keep LMDB from using freed pages again.
 _CHUNK = 1 << 14
 _FILE = "data.mdb"
-# Whatever else keeps a link from being made, there is a file now, or LMDB can make it in its place.
+# Why a link may fail that ends the run: otherwise there is a file by now, or LMDB makes one in its place.
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 # LMDB allows a process one environment a folder: who opens a cache again shares it.
 _OPEN: dict[Path, tuple[Any, set[int]]] = {}
