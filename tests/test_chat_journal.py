@@ -273,7 +273,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_chat_journal import answered
-answered(Path(sys.argv[1]))
+journal = answered(Path(sys.argv[1]))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -15,6 +15,8 @@ from eci.task import RetrievalTask
 from eci.types import Flags, Integers
 
 _SHINGLE = 3
+# Phrases that are looked for in a text, at most: to look for more takes longer than to compare all grams.
+_SEARCHED = 32
 
 
 def near_copies(texts: Sequence[str], pairs: Integers, threshold: float) -> Flags:
@@ -120,8 +122,9 @@ class _Compared:
             return False
         if len(found) - _SHINGLE + 1 < self._threshold * len(self._grams) - 1e-9:
             return False
-        rare = self._rare.intersection(found)
-        if not any(phrase in f" {plain} " for word in rare for phrase in self._phrases[word]):
+        asked = [phrase for word in self._rare.intersection(found) for phrase in self._phrases[word]]
+        whole = f" {plain} "
+        if len(asked) <= _SEARCHED and not any(phrase in whole for phrase in asked):
             return False
         grams = _grams(found)
         shared = len(grams & self._grams)
