@@ -172,6 +172,7 @@ def test_what_is_read_is_not_overwritten(collection, monkeypatch, capsys, target
     assert file.read_bytes() == before
 
 
+@pytest.mark.extra("encode")
 def test_options_for_models_are_refused_where_they_do_nothing_or_fit_two(
     collection, rows, monkeypatch, capsys, tmp_path
 ):

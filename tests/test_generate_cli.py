@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -314,7 +315,7 @@ def test_files_that_decide_what_is_asked_are_in_the_summary(folder, monkeypatch,
 
 def states(journal):
     try:
-        with sqlite3.connect(journal) as connection:
+        with closing(sqlite3.connect(journal)) as connection:
             return dict(connection.execute("SELECT state, COUNT(*) FROM answers GROUP BY state").fetchall())
     except sqlite3.OperationalError:
         return {}
@@ -374,7 +375,7 @@ def test_ten_kills_at_random_moments_lose_nothing(folder):
     journal, concurrency, draw = folder / "eci.answers.sqlite", 4, random.Random(7)
 
     def answers():
-        with sqlite3.connect(journal) as connection:
+        with closing(sqlite3.connect(journal)) as connection:
             found = connection.execute("SELECT digest, value FROM answers WHERE state = 'answered'")
             return dict(found.fetchall())
 

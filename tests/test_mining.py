@@ -161,6 +161,7 @@ def test_equally_near_documents_come_in_the_order_of_the_corpus():
     assert found.documents[0].tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.extra("encode")
 def test_tiles_of_a_device_find_what_faiss_finds(monkeypatch):
     monkeypatch.setattr("eci.miners.dense._TILE", 7)
     miner = DenseMiner(random_task(), CountingEncoder(8))
