@@ -14,7 +14,6 @@ from eci import api
 from eci.datasets import from_object, read, write
 from eci.datasets.card import Card, escaped, fenced, read_result
 from eci.errors import DataError, OutputError
-from eci.results import ScoreResult
 from fakes import make_rows, run_cli
 
 datasets = pytest.importorskip("datasets", reason="the extra 'datasets' is not installed")
