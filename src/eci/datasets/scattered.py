@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from eci.datasets.collection import Collection
 from eci.datasets.columns import Documents, in_parts, one_batch
@@ -27,6 +28,8 @@ except ImportError:  # Windows, where 500 files may be open
 BUCKET_BYTES = 64_000_000
 # Beyond 32 GB the files become larger, for a process may have few open: 1,024 on most machines.
 _MOST_BUCKETS = 500
+# As much of a file as is in memory at once; more of it is read in several goes.
+_PART_BYTES = 32_000_000
 # Rows that are sorted into buckets in one go: each piece of a file has a header of its own.
 _SORTED = 1 << 16
 _SIDES = {"positives": POSITIVE, "negatives": NEGATIVE}
@@ -95,12 +98,13 @@ def together(
         return lambda: _in_passing(rows), None
     number = min(max(2, -(-scattered // bucket_bytes)), _MOST_BUCKETS, _openable())
     texts = _Texts(corpus)
-    buckets = _scatter(map(texts.without, rows), folder, number)
+    buckets, size = _scatter(map(texts.without, rows), folder, number)
+    parts = max(1, -(-size // (number * _PART_BYTES)))
 
     def pieces() -> Iterator[pa.Table]:
         for path in buckets:
-            with pa.OSFile(str(path)) as handle, pa.ipc.open_stream(handle) as reader:
-                yield from map(texts.back, _cut(reader.read_all(), queries))
+            for part in range(parts):
+                yield from map(texts.back, _cut(_part(path, number, part, parts), queries))
 
     return pieces, "the rows of a query are not adjacent: they were brought together, in another order"
 
@@ -189,26 +193,44 @@ def _in_passing(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def _cut(table: pa.Table, queries: int) -> Iterator[pa.Table]:
     """The rows of so many queries at a time, in the order in which queries occur first."""
-    group = codes(keys_of(one_batch(table)))
+    # To take rows out of a table of many batches is to join them all, each time.
+    batch = one_batch(table)
+    del table
+    group = codes(keys_of(batch))
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(0, group.max(initial=-1) + 1, queries)).tolist()
     for start, end in pairwise([*starts, len(order)]):
-        yield table.take(pa.array(order[start:end]))
+        yield pa.Table.from_batches([batch.take(pa.array(order[start:end]))])
 
 
-def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> list[Path]:
-    """Write each row into the file of its query's bucket; the bucket depends on the query alone."""
+def _part(path: Path, buckets: int, part: int, parts: int) -> pa.Table:
+    """The rows of a bucket's file that are in one of its parts; the part depends on the query alone."""
+    with pa.OSFile(str(path)) as handle, pa.ipc.open_stream(handle) as reader:
+        chosen = (batch.filter(pa.array(_drawn(batch) // buckets % parts == part)) for batch in reader)
+        return pa.Table.from_batches(reader if parts == 1 else chosen, ROWS)
+
+
+def _drawn(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """A number of each row that its query decides."""
+    keys = keys_of(batch).to_pylist()
+    return np.fromiter((zlib.crc32(key.encode()) for key in keys), np.int64, len(keys))
+
+
+def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> tuple[list[Path], int]:
+    """Write each row into the file of its query's bucket; tell the bytes of all rows, too."""
     folder.mkdir(exist_ok=True)
     paths = [folder / f"bucket-{i}.arrow" for i in range(number)]
     packed = pa.ipc.IpcWriteOptions(compression="lz4")
     writers: list[Any] = []
     sinks: list[Any] = []
+    size = 0
     try:
         for path in paths:
             sinks.append(pa.OSFile(str(path), "wb"))
             writers.append(pa.ipc.new_stream(sinks[-1], ROWS, options=packed))
         for batch in in_parts(rows, _SORTED):
-            bucket = np.array([zlib.crc32(key.encode()) % number for key in keys_of(batch).to_pylist()])
+            size += batch.nbytes
+            bucket = _drawn(batch) % number
             order = np.argsort(bucket, kind="stable")
             ordered, bounds = batch.take(pa.array(order)), np.searchsorted(bucket[order], range(number + 1))
             for place in np.flatnonzero(np.diff(bounds)).tolist():
@@ -216,4 +238,4 @@ def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> list[
     finally:
         for opened in (*writers, *sinks):
             opened.close()
-    return paths
+    return paths, size
