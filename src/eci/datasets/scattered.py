@@ -26,10 +26,8 @@ except ImportError:  # Windows, where 500 files may be open
     resource = None  # type: ignore[assignment]
 
 BUCKET_BYTES = 64_000_000
-# Beyond 32 GB the files become larger, for a process may have few open: 1,024 on most machines.
+# A process may have few files open, 1,024 on most machines: beyond 32 GB each is read in several goes.
 _MOST_BUCKETS = 500
-# As much of a file as is in memory at once; more of it is read in several goes.
-_PART_BYTES = 32_000_000
 # Rows that are sorted into buckets in one go: each piece of a file has a header of its own.
 _SORTED = 1 << 16
 _SIDES = {"positives": POSITIVE, "negatives": NEGATIVE}
@@ -96,10 +94,11 @@ def together(
     """
     if scattered is None:
         return lambda: _in_passing(rows), None
-    number = min(max(2, -(-scattered // bucket_bytes)), _MOST_BUCKETS, _openable())
+    wanted = max(2, -(-scattered // bucket_bytes))
+    number = min(wanted, _MOST_BUCKETS, _openable())
+    parts = -(-wanted // number)
     texts = _Texts(corpus)
-    buckets, size = _scatter(map(texts.without, rows), folder, number)
-    parts = max(1, -(-size // (number * _PART_BYTES)))
+    buckets = _scatter(map(texts.without, rows), folder, number)
 
     def pieces() -> Iterator[pa.Table]:
         for path in buckets:
@@ -216,20 +215,18 @@ def _drawn(batch: pa.RecordBatch) -> NDArray[np.int64]:
     return np.fromiter((zlib.crc32(key.encode()) for key in keys), np.int64, len(keys))
 
 
-def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> tuple[list[Path], int]:
-    """Write each row into the file of its query's bucket; tell the bytes of all rows, too."""
+def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> list[Path]:
+    """Write each row into the file of its query's bucket; the bucket depends on the query alone."""
     folder.mkdir(exist_ok=True)
     paths = [folder / f"bucket-{i}.arrow" for i in range(number)]
     packed = pa.ipc.IpcWriteOptions(compression="lz4")
     writers: list[Any] = []
     sinks: list[Any] = []
-    size = 0
     try:
         for path in paths:
             sinks.append(pa.OSFile(str(path), "wb"))
             writers.append(pa.ipc.new_stream(sinks[-1], ROWS, options=packed))
         for batch in in_parts(rows, _SORTED):
-            size += batch.nbytes
             bucket = _drawn(batch) % number
             order = np.argsort(bucket, kind="stable")
             ordered, bounds = batch.take(pa.array(order)), np.searchsorted(bucket[order], range(number + 1))
@@ -238,4 +235,4 @@ def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> tuple
     finally:
         for opened in (*writers, *sinks):
             opened.close()
-    return paths, size
+    return paths
