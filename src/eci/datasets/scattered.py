@@ -29,7 +29,7 @@ BUCKET_BYTES = 64_000_000
 # A process may have few files open, 1,024 on most machines: beyond 32 GB each is read in several goes.
 _MOST_BUCKETS = 500
 # Rows that are sorted into buckets in one go: each piece of a file has a header of its own.
-_SORTED = 1 << 16
+_SORTED = 1 << 14
 _SIDES = {"positives": POSITIVE, "negatives": NEGATIVE}
 
 # The documents that rows name by id, if they do; asked for once the rows have been gone through.
@@ -150,8 +150,9 @@ def _without(side: Documents, corpus: Collection) -> Documents:
     same = at >= 0
     for name, column in (("title", corpus.titles), ("text", corpus.texts)):
         same &= _equal(side.fields[name], column.take(named).cast(pa.string()))
-    there = pa.array(~same)
-    fields = {name: pc.if_else(there, side.fields[name], None) for name in ("title", "text")}
+    # Taken: what `if_else` gives has room for the texts that are left out.
+    there = pa.array(np.arange(len(same)), mask=same)
+    fields = {name: side.fields[name].take(there) for name in ("title", "text")}
     return Documents(side.lengths, {**side.fields, **fields})
 
 
