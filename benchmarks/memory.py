@@ -34,7 +34,7 @@ RESULTS = HERE / "results" / "memory.json"
 NEGATIVES, WORDS, QUERY_WORDS, VOCABULARY = 20, 60, 8, 30_000
 # Rows or documents that are made at a time; each block depends on its number alone.
 BLOCK = 10_000
-SAMPLED_S, DISK_SAMPLED_S = 0.05, 0.5
+SAMPLED_S = 0.05
 
 
 def words_of(documents: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ def measure(name: str, made: Path, folder: Path) -> dict[str, float | int | str]
         if (now := time.perf_counter()) >= look:
             disk = max(disk, on_disk(out, process.pid))
             # Where files are many to look at takes longer, and the looking is not to be what is measured.
-            look = now + max(DISK_SAMPLED_S, 50 * (time.perf_counter() - now))
+            look = now + 50 * (time.perf_counter() - now)
         try:
             told = dict(
                 line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()

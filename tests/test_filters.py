@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -221,6 +222,29 @@ def test_near_copies_are_those_that_share_enough_of_their_phrases():
     expected = [True, True, True, True, False, False, False] * 3
     assert near_copies(texts, pairs, 0.8).tolist() == expected
     assert near_copies(texts, pairs[:, ::-1], 0.8).tolist() == expected
+
+
+def test_near_copies_on_the_bound():
+    short = "a b c d e f g h i j"
+    texts = [short, f"{short} longer longest", "a a a", "a a a a"]
+    pairs = np.array([[0, 1], [1, 0], [2, 3], [3, 2]])
+    assert near_copies(texts, pairs, 0.8).tolist() == [True] * 4
+    assert near_copies(texts, pairs, 1.0).tolist() == [False, False, True, True]
+    # 0.55 * 100 is more than 55 in floating point.
+    names = [f"n{number}" for number in range(57)] + [f"longer{number}" for number in range(45)]
+    texts = [" ".join(names), " ".join(names[:57]), " ".join(names[:56])]
+    pairs = np.array([[0, 1], [1, 0], [0, 2], [2, 0]])
+    assert near_copies(texts, pairs, 0.55).tolist() == [True, True, False, False]
+
+
+def test_a_long_text_is_gone_through_once():
+    rng = np.random.default_rng(0)
+    long, *short = (" ".join(f"w{n}" for n in rng.integers(0, 9999, size)) for size in (200_000, *[60] * 200))
+    start = time.process_time()
+    assert not near_copies([long, *short], np.array([[0, n] for n in range(1, 201)]), 0.8).any()
+    once = time.process_time()
+    near_copies([long, short[0]], np.array([[1, 0]]), 0.8)
+    assert once - start < 20 * (time.process_time() - once)
 
 
 def test_short_and_empty_texts_are_compared_by_their_words():

@@ -45,6 +45,10 @@ def near_copies(texts: Sequence[str], pairs: Integers, threshold: float) -> Flag
     [True, False]
     """
     near = np.zeros(len(pairs), dtype=np.bool_)
+    # A long text is gone through once, where it is the one that others are compared with.
+    sizes = np.array([len(text) for text in texts], dtype=np.int64)
+    longer = threshold * sizes[pairs[:, 0]] > 2 * sizes[pairs[:, 1]]
+    pairs = np.where(longer[:, None], pairs[:, ::-1], pairs)
     plain: dict[str, str] = {}
     compared = _Compared("", threshold)
     last = None
