@@ -363,6 +363,43 @@ def test_a_score_that_a_part_does_not_give_goes():
     assert [p["score"] for p in only(mix(from_object(rows), mode="union").rows)["positives"]] == [0.9, 0.9]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_scores_stay_where_all_rows_of_a_query_say_the_same(apart):
+    rng = np.random.default_rng(7)
+    rows = [
+        row(source, f"{source} {n}", query=f"query {query}", positives=[
+            {"text": f"right {p}", **({} if score is None else {"score": score})}
+            for p, score in enumerate(rng.choice([0.25, 0.25, 0.25, 0.25, 0.5, None], 3).tolist())
+        ])
+        for query in range(300) for n in range(2) for source in rng.choice(["a", "b", "c"], 2).tolist()
+    ]  # fmt: skip
+    for place in range(0, len(rows), 7):
+        rows[place]["negatives"] = []
+    if apart:
+        rows = [rows[place] for place in rng.permutation(len(rows))]
+    wanted, lost = {}, 0
+    for query in {each["query"] for each in rows}:
+        own = [each for each in rows if each["query"] == query]
+        parts = {n["source"] for each in own for n in each["negatives"]}
+        for text in ("right 0", "right 1", "right 2"):
+            said = [
+                (p["score"], {n["source"] for n in each["negatives"]})
+                for each in own
+                for p in each["positives"]
+                if p["text"] == text and "score" in p
+            ]
+            same = len({score for score, _ in said}) == 1 and set().union(*(of for _, of in said)) == parts
+            wanted[query, text] = said[0][0] if same else None
+            lost += bool(said) and not same
+    mixture = mix(from_object(rows), mode="union", reading=ReadOptions(batch_rows=50))
+    found = [each for batch in mixture.rows for each in batch.to_pylist()]
+    assert {(each["query"], p["text"]): p["score"] for each in found for p in each["positives"]} == wanted
+    assert mixture.summary.scores == lost
+    kept = sum(score is not None for score in wanted.values())
+    assert min(kept, lost) > 50
+    assert (mixture.rows.notes != []) is apart
+
+
 def test_id_and_text_come_from_one_entry():
     titled = {"source": "dense", "id": "7", "title": "Title", "text": "body", "score": 2.0, "scorer": "m"}
     bare = {"source": "bm25", "text": "title body", "score": 9.0, "scorer": "bm25"}

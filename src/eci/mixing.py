@@ -18,7 +18,7 @@ from eci.datasets.columns import Documents
 from eci.datasets.grouping import grouped
 from eci.datasets.mixed import Found
 from eci.datasets.rows import Journal
-from eci.datasets.survey import Agreement, Survey, Surveyed
+from eci.datasets.survey import Survey, Surveyed
 from eci.errors import DataError, EciError
 from eci.examples import NEGATIVE, POSITIVE, ROWS, is_label
 from eci.miners.hybrid import budget, concat, union
@@ -202,10 +202,10 @@ class Mixture:
             found = grouped(
                 stream, work, self._batch_rows, corpus=self._source.corpus, progress=self.progress
             )
-            self.rows.size = found.queries or 0
+            self.rows.size = found.queries
             plan = _Plan.of(self._settings, stream.survey)
             tally = _Tally(len(plan.parts))
-            for batch in found.batches(losses):
+            for batch in found.agreed(losses):
                 yield _mixed(batch, plan, tally)
         told = [f"{what}, not kept: {number:,}" for what, number in losses.items()]
         journal.told += [*self._source.notes, *([found.note] if found.note else []), *told]
@@ -217,7 +217,6 @@ class _Plan:
     settings: _Settings
     parts: tuple[str, ...]
     label: str
-    agreement: Agreement
 
     @classmethod
     def of(cls, settings: _Settings, survey: Survey) -> _Plan:
@@ -250,7 +249,7 @@ class _Plan:
                 f"the inputs have a source '{label}' already, and scoring would take both for one. "
                 "Name the hybrid with --label."
             )
-        return cls(settings, parts, label, survey.agreement())
+        return cls(settings, parts, label)
 
     @property
     def least(self) -> int:
@@ -289,7 +288,7 @@ def _mixed(batch: pa.RecordBatch, plan: _Plan, tally: _Tally) -> pa.RecordBatch:
     positives, negatives = (Documents.of(batch.column(name)) for name in ("positives", "negatives"))
     found = Found.of(positives, negatives, plan.parts)
     chosen, filled = plan.choose(found.lists)
-    positives, lost = found.known_once(batch, plan.agreement)
+    positives, lost = found.known_once(batch)
     once = plan.settings.mode != "concat"
     sizes = np.bincount(found.lists.values)
     tally.given += found.given.sum(axis=0)

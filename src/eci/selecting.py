@@ -25,7 +25,6 @@ from eci.datasets.grouping import Batches, grouped
 from eci.datasets.mixed import Found, leads
 from eci.datasets.rows import Rows
 from eci.datasets.scanning import portions
-from eci.datasets.survey import Survey, Surveyed
 from eci.datasets.writing import refuse
 from eci.errors import DataError
 from eci.examples import NEGATIVE, POSITIVE, ROWS
@@ -85,8 +84,7 @@ def select_rows(
     final, passes = Path(out), list[_Pass]()
     refuse(final, settings.layout, rows.paths)
     with finished(final) as done, scratch_folder(final) as work:
-        stream = Surveyed(rows, None)
-        known = Known(stream)
+        known = Known(rows)
         found = grouped(known, work, _BATCH, corpus=rows.corpus, progress=progress)
         barred, by_edit = Barred(), Edited()
         bounded = settings.max_false_negative_risk is not None
@@ -99,8 +97,8 @@ def select_rows(
             done.begin(decided_by, encoder)
 
             def selected(_: Any) -> Iterator[pa.RecordBatch]:
-                passes.append(_Pass(choosing, barred, stream.survey))
-                return passes[-1].rows(found.batches(Counter()), done)
+                passes.append(_Pass(choosing, barred))
+                return passes[-1].rows(found.agreed(Counter()), done)
 
             kept = Rows("eci", rows.paths, selected, 1)
             kept.size = len(queries)
@@ -137,8 +135,8 @@ class _Again:
 class _Pass:
     """One pass over the rows, and what it counts."""
 
-    def __init__(self, choosing: Choosing, barred: Barred, survey: Survey) -> None:
-        self._choosing, self._barred, self._agreement = choosing, barred, survey.agreement()
+    def __init__(self, choosing: Choosing, barred: Barred) -> None:
+        self._choosing, self._barred = choosing, barred
         self._settings, self._sources = choosing.settings, choosing.queries.sources
         self._queries = 0
         self._counts: Counter[str] = Counter()
@@ -207,7 +205,7 @@ class _Pass:
         self, batch: pa.RecordBatch, found: Found, chosen: Ragged, gains: Floats
     ) -> tuple[pa.RecordBatch, int]:
         """The rows with chosen places of ``found.lists``, and how many positives lost their score."""
-        positives, lost = found.known_once(batch, self._agreement)
+        positives, lost = found.known_once(batch)
         mixed = found.mixed(chosen, self._settings.label, once=True)
         fields = {**mixed.fields, "extra": _with_gains(mixed.fields["extra"], gains)}
         arrays = {name: batch.column(name) for name in ROWS.names}

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from eci.datasets.agreed import agreed
 from eci.datasets.columns import Documents, one_batch
 from eci.datasets.identity import codes, keys_of
 from eci.datasets.scattered import BUCKET_BYTES, Corpus, Spread, together
@@ -105,17 +106,29 @@ class Grouped:
 
     Parameters
     ----------
-    batches : callable
-        Every call starts a new pass.
+    pieces : callable
+        Tables of rows as they are, which hold all rows of each of their queries; anew with every call.
     note : str, optional
         Says so, where the order of the queries changes.
-    queries : int, optional
-        How many there are; 0 where nobody knows. None of rows that come as they are.
+    queries : int
+        How many there are; 0 where nobody knows.
     """
 
-    batches: Batches
+    pieces: Callable[[], Iterator[pa.Table]]
     note: str | None
-    queries: int | None
+    queries: int
+
+    def batches(self, losses: Counter[str]) -> Iterator[pa.RecordBatch]:
+        """A new pass over the rows, which counts what is lost on the way."""
+        for piece in self.pieces():
+            yield _counting(one_batch(piece), losses)
+
+    def agreed(self, losses: Counter[str]) -> Iterator[pa.RecordBatch]:
+        """The same, with a column ``agreed`` more; see `agreed.agreed`."""
+        for piece in self.pieces():
+            rows = one_batch(piece)
+            merged = _counting(rows, losses)
+            yield merged.append_column("agreed", agreed(rows, merged))
 
 
 def grouped(
@@ -153,17 +166,12 @@ def grouped(
         done += len(batch)
         progress("rows read", done, 0)
     pieces, note = together(rows, spread.scattered, folder, batch_rows, bucket_bytes, corpus)
-
-    def batches(losses: Counter[str]) -> Iterator[pa.RecordBatch]:
-        for piece in pieces():
-            yield _counting(piece, losses)
-
-    return Grouped(batches, note, spread.queries if spread.scattered is None else 0)
+    return Grouped(pieces, note, spread.queries if spread.scattered is None else 0)
 
 
-def _counting(table: pa.Table, losses: Counter[str]) -> pa.RecordBatch:
+def _counting(batch: pa.RecordBatch, losses: Counter[str]) -> pa.RecordBatch:
     """Merge, and count the rows whose ``extra`` is another than the one their query keeps."""
-    batch, merged = one_batch(table), merge_rows(table)
+    merged = merge_rows(batch)
     if batch.column("extra").null_count < len(batch):
         kept = merged.column("extra").take(pa.array(codes(keys_of(batch))))
         lost = int(pc.sum(pc.not_equal(batch.column("extra"), kept)).as_py() or 0)

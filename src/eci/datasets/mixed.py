@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eci.datasets.columns import Documents, repeated
-from eci.datasets.survey import Agreement, positive_keys
 from eci.ragged import Ragged
 from eci.task import text_digests
 from eci.types import Flags, Integers
@@ -71,25 +70,22 @@ class Found:
         """Number of the part of each entry, of shape (n,)."""
         return self.lists.rows % len(self.parts)
 
-    def known_once(self, batch: pa.RecordBatch, agreement: Agreement) -> tuple[Documents, int]:
-        """The positives, each once, and how many lost their score.
+    def known_once(self, batch: pa.RecordBatch) -> tuple[Documents, int]:
+        """The positives, each once, and how many lost their score: it stays if all parts give the same.
 
         Parameters
         ----------
         batch : RecordBatch
-            The queries, one a row.
-        agreement : Agreement
-            A score stays if all parts that have negatives for the query give the same.
+            The queries, one a row, with their column ``agreed``.
         """
         first, best = leads(self.known, np.asarray(self.positives.fields["id"].is_valid()))
         at = best[self.known[np.sort(first[first >= 0])]]
-        row = self.positives.rows[at]
-        parts = (self.given > 0).sum(axis=1)[row]
-        score, scored = agreement.look_up(positive_keys(batch, self.positives, at), parts)
         kept = {name: column.take(pa.array(at)) for name, column in self.positives.fields.items()}
-        kept["score"] = pa.array(score, mask=np.isnan(score))
-        lengths = np.bincount(row, minlength=len(batch))
-        return Documents(lengths, kept), int((scored & np.isnan(score)).sum())
+        score = batch.column("agreed").flatten().take(pa.array(at))
+        differs = pc.fill_null(pc.is_nan(score), False)
+        kept["score"] = pc.if_else(differs, None, score)
+        lengths = np.bincount(self.positives.rows[at], minlength=len(batch))
+        return Documents(lengths, kept), int(np.asarray(differs).sum())
 
     def mixed(self, chosen: Ragged, label: str, *, once: bool) -> Documents:
         """Negatives of the hybrid.

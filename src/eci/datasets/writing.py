@@ -162,14 +162,15 @@ def write(
         scratch_folder(final) as work,
     ):
         found, schema = _by_query(rows, work, progress), None
-        tally.expected = lambda: rows.size if found.queries is None else found.queries
+        batches: Batches = (lambda _: iter(rows)) if found is None else found.batches
+        tally.expected = lambda: rows.size if found is None else found.queries
         if target is None:
-            _write_beir(temporary, found.batches, negatives, tally, progress)
+            _write_beir(temporary, batches, negatives, tally, progress)
         else:
-            schema = _write_rows(temporary, found.batches, _Job(target, sink, negatives), tally, progress)
+            schema = _write_rows(temporary, batches, _Job(target, sink, negatives), tally, progress)
         if not tally.rows:
             raise OutputError(_nothing(final, layout, negatives))
-        notes = [*rows.notes, *([found.note] if found.note else []), *_told(tally, layout)]
+        notes = [*rows.notes, *([found.note] if found and found.note else []), *_told(tally, layout)]
         summary = WriteSummary(tally.rows, tally.negatives, dict(tally.losses), notes)
         if card is not None:
             contents = Contents(
@@ -216,10 +217,11 @@ def refuse(final: Path, layout: str, read_from: Sequence[Path], written_by: str 
     folders.refuse(final, written_by)
 
 
-def _by_query(rows: Rows, work: Path, progress: Progress) -> Grouped:
+def _by_query(rows: Rows, work: Path, progress: Progress) -> Grouped | None:
+    """Rows that may be several of a query, brought together; None where each is one."""
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
         return grouped(rows, work, _BATCH_ROWS, corpus=rows.corpus, progress=progress)
-    return Grouped(lambda _: iter(rows), None, None)
+    return None
 
 
 def _opened(batches: Batches, layout: str, negatives: int | None, tally: _Tally) -> Iterator[Outgoing]:
