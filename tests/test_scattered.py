@@ -22,13 +22,13 @@ def corpus(texts=TEXTS):
     return Collection("corpus", *(pa.array(column, pa.large_string()) for column in columns))
 
 
-def through(rows, folder, *, given=corpus, batch_rows=2, scattered=1):
+def through(rows, folder, *, given=corpus, batch_rows=2, scattered=1, bucket_bytes=1000):
     """Rows as they come back, sorted."""
     batches = [
         pa.RecordBatch.from_pylist(rows[start : start + batch_rows], schema=ROWS)
         for start in range(0, len(rows), batch_rows)
     ]
-    pieces = together(batches, scattered, folder, 3, 1000, given)[0]
+    pieces = together(batches, scattered, folder, 3, bucket_bytes, given)[0]
     found = [table.to_pylist() for table in pieces()]
     assert [table.to_pylist() for table in pieces()] == found
     return sorted((row for each in found for row in each), key=json.dumps)
@@ -161,7 +161,9 @@ def test_files_leave_room_for_others(monkeypatch):
 def test_a_large_file_is_read_in_several_goes(tmp_path, monkeypatch):
     rows = read(rows_by_id(tmp_path, ["bm25", "dense"]), ReadOptions(batch_rows=7))
     told = [row for batch in rows for row in batch.to_pylist()]
-    whole = through(told, tmp_path / "whole", given=None, scattered=8000)
+    size = pa.RecordBatch.from_pylist(told, schema=ROWS).nbytes
+    sizes = {"given": None, "batch_rows": 80, "scattered": 8 * (size // 7), "bucket_bytes": size // 7}
+    whole = through(told, tmp_path / "whole", **sizes)
     read_at_once, part = [], scattered._part
 
     def watched(*of):
@@ -170,12 +172,39 @@ def test_a_large_file_is_read_in_several_goes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(scattered, "_MOST_BUCKETS", 2)
     monkeypatch.setattr(scattered, "_part", watched)
-    assert through(told, tmp_path / "parts", given=None, scattered=8000) == whole
+    assert through(told, tmp_path / "parts", **sizes) == whole
     assert [len(list((tmp_path / name).iterdir())) for name in ("whole", "parts")] == [8, 2]
     queries = [set(table["query_id"].to_pylist()) for table in read_at_once[: len(read_at_once) // 2]]
     assert len(queries) == 8
     assert all(2 <= len(found) <= 8 for found in queries)
     assert sum(map(len, queries)) == len(set().union(*queries)) == 40
+
+
+def test_texts_that_are_left_out_ask_for_no_more_goes(tmp_path, monkeypatch):
+    long = {f"d{n}": (None, f"text {n} " * 1000) for n in range(40)}
+    rows = [
+        {
+            "query_id": f"q{n % 40}",
+            "query": "q",
+            "positives": [{**document(name, long[name][1]), "score": None}],
+            "negatives": [],
+            "extra": None,
+        }
+        for n, name in enumerate([*long, *long])
+    ]
+    read_at_once, part = [], scattered._part
+
+    def watched(*of):
+        read_at_once.append(of)
+        return part(*of)
+
+    monkeypatch.setattr(scattered, "_part", watched)
+    sizes = {"batch_rows": 80, "scattered": 700_000, "bucket_bytes": 50_000}
+    monkeypatch.setattr(scattered, "_MOST_BUCKETS", 2)
+    for texts, least, most in ((None, 12, 18), (lambda: corpus(long), 2, 2)):
+        assert through(rows, tmp_path, given=texts, **sizes) == sorted(rows, key=json.dumps)
+        assert least <= len(read_at_once) // 2 <= most
+        read_at_once.clear()
 
 
 @pytest.mark.parametrize(("name", "bound"), [("_MOST_BUCKETS", 3), ("_openable", lambda: 3)])

@@ -26,7 +26,7 @@ except ImportError:  # Windows, where 500 files may be open
     resource = None  # type: ignore[assignment]
 
 BUCKET_BYTES = 64_000_000
-# A process may have few files open, 1,024 on most machines: beyond 32 GB each is read in several goes.
+# A process may have few files open, 1,024 on most machines. One with too much in it is read in several goes.
 _MOST_BUCKETS = 500
 # Rows that are sorted into buckets in one go: each piece of a file has a header of its own.
 _SORTED = 1 << 14
@@ -94,14 +94,13 @@ def together(
     """
     if scattered is None:
         return lambda: _in_passing(rows), None
-    wanted = max(2, -(-scattered // bucket_bytes))
-    number = min(wanted, _MOST_BUCKETS, _openable())
-    parts = -(-wanted // number)
+    number = min(max(2, -(-scattered // bucket_bytes)), _MOST_BUCKETS, _openable())
     texts = _Texts(corpus)
     buckets = _scatter(map(texts.without, rows), folder, number)
 
     def pieces() -> Iterator[pa.Table]:
-        for path in buckets:
+        for path, size in buckets.items():
+            parts = max(1, -(-size // bucket_bytes))
             for part in range(parts):
                 yield from map(texts.back, _cut(_part(path, number, part, parts), queries))
 
@@ -216,9 +215,13 @@ def _drawn(batch: pa.RecordBatch) -> NDArray[np.int64]:
     return np.fromiter((zlib.crc32(key.encode()) for key in keys), np.int64, len(keys))
 
 
-def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> list[Path]:
-    """Write each row into the file of its query's bucket; the bucket depends on the query alone."""
+def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> dict[Path, int]:
+    """Write each row into the file of its query's bucket, which depends on the query alone.
+
+    Returns the files, each with about how many bytes its rows take in memory.
+    """
     folder.mkdir(exist_ok=True)
+    sizes = np.zeros(number)
     paths = [folder / f"bucket-{i}.arrow" for i in range(number)]
     packed = pa.ipc.IpcWriteOptions(compression="lz4")
     writers: list[Any] = []
@@ -231,9 +234,10 @@ def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> list[
             bucket = _drawn(batch) % number
             order = np.argsort(bucket, kind="stable")
             ordered, bounds = batch.take(pa.array(order)), np.searchsorted(bucket[order], range(number + 1))
+            sizes += np.diff(bounds) * (ordered.nbytes / max(1, len(ordered)))
             for place in np.flatnonzero(np.diff(bounds)).tolist():
                 writers[place].write_batch(ordered.slice(bounds[place], bounds[place + 1] - bounds[place]))
     finally:
         for opened in (*writers, *sinks):
             opened.close()
-    return paths
+    return dict(zip(paths, sizes.astype(np.int64).tolist(), strict=True))
