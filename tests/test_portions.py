@@ -97,6 +97,24 @@ def test_rows_of_a_query_may_stand_apart(rows):
     assert passed.data["queries"] == len({row["query_id"] for row in flat})
 
 
+def test_little_more_is_kept_than_is_to_be_held(monkeypatch):
+    kept = []
+    add = scanning._Scan.add
+
+    def watched(scan, batch):
+        add(scan, batch)
+        kept.append([len(each) for each in scan.kept])
+
+    monkeypatch.setattr(scanning._Scan, "add", watched)
+    with portions(from_object(make_rows(800), ReadOptions(batch_rows=7)), 0, held=40) as queries:
+        order = drawn_order([eci.examples.query_key(f"q{number}", "") for number in range(800)], 0)
+        assert sorted(queries.held.keys) == sorted(eci.examples.query_key(f"q{n}", "") for n in order[:40])
+    assert max(map(sum, kept)) <= 40 + 10 + 7
+    # Of a few rows of each batch there are no more batches than rows since those before were joined.
+    assert max(map(len, kept)) <= 40 // 7 + 2 + 10
+    assert min(map(min, kept)) > 0
+
+
 def test_a_source_that_no_query_in_memory_has(rows):
     last = drawn_order([eci.examples.query_key(row["query_id"], "") for row in rows], 0)[-1]
     made = [dict(row) for row in rows]

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from eci.atomic import temporary_folder
+from eci.datasets.columns import in_parts
 from eci.datasets.scattered import Corpus, Spread, together
 from eci.directions import draws
 from eci.examples import Examples
@@ -129,11 +130,12 @@ class _Scan:
         drawn = draws(row_keys(batch), self._seed)
         self._all.add(rising(drawn))
         inside = drawn <= self._last
-        self.kept.append(batch if inside.all() else batch.filter(pa.array(inside)))
-        self._drawn.append(drawn[inside])
-        self._size += int(inside.sum())
+        if inside.any():
+            self.kept.append(batch if inside.all() else batch.filter(pa.array(inside)))
+            self._drawn.append(drawn[inside])
+            self._size += int(inside.sum())
         # Rows of one query may be many: they are counted as queries when there may be too many of those.
-        if self._size > 2 * self._held:
+        if self._size > self._held // 4:
             self.drop()
 
     def drop(self) -> None:
@@ -142,11 +144,14 @@ class _Scan:
         if len(queries) > self._held:
             self._last, self.whole = queries[self._held - 1], False
             chosen = [drawn <= self._last for drawn in self._drawn]
-            self.kept = [
+            left = (
                 batch if inside.all() else batch.filter(pa.array(inside))
                 for batch, inside in zip(self.kept, chosen, strict=True)
-            ]
-            self._drawn = [drawn[inside] for drawn, inside in zip(self._drawn, chosen, strict=True)]
+            )
+            # Of a long input each batch has a few rows here, and what they are in takes more room than they.
+            self.kept = list(in_parts(left, PASSING))
+            drawn = np.concatenate([drawn[inside] for drawn, inside in zip(self._drawn, chosen, strict=True)])
+            self._drawn = np.split(drawn, np.cumsum([len(batch) for batch in self.kept])[:-1])
         self._size = 0
 
     def draws(self) -> NDArray[np.uint64]:
