@@ -246,8 +246,15 @@ def test_progress_tells_how_many_queries_there_are_as_soon_as_that_is_known(tmp_
     assert told == [call[1:] for call in calls if call[0] == "queries written"] == [(1, 3), (2, 3)]
 
 
-def test_of_rows_that_stand_apart_nobody_says_how_many_queries_there_are(tmp_path):
-    rows = read([triplets(tmp_path / "rows.jsonl", [("a", "x"), ("b", "y"), ("a", "z")])])
+def test_of_rows_that_stand_apart_it_tells_what_it_does_and_how_many_queries_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.datasets.writing._BATCH_ROWS", 1)
+    monkeypatch.setattr("eci.datasets.scattered._SORTED", 2)
+    pairs = [("a", "x"), ("b", "y"), ("c", "u"), ("a", "z"), ("c", "v")]
+    rows = read([triplets(tmp_path / "rows.jsonl", pairs)], ReadOptions(batch_rows=2))
     calls = []
-    write(rows, tmp_path / "out.parquet", "n-tuple", progress=lambda *call: calls.append(call))
-    assert {total for _, _, total in calls} == {0}
+    summary = write(rows, tmp_path / "out.parquet", "n-tuple", progress=lambda *call: calls.append(call))
+    assert [call for call in calls if call[0] == "rows read"] == [("rows read", n, 0) for n in (2, 4, 5)]
+    assert [call[1:] for call in calls if call[0] == "rows brought together"] == [(2, 5), (4, 5)]
+    told = [call[1:] for call in calls if call[0] == "queries looked at"]
+    assert told == [call[1:] for call in calls if call[0] == "queries written"] == [(1, 3), (2, 3)]
+    assert summary.rows == 3

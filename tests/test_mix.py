@@ -400,6 +400,21 @@ def test_scores_stay_where_all_rows_of_a_query_say_the_same(apart):
     assert (mixture.rows.notes != []) is apart
 
 
+@pytest.mark.parametrize("first", ["alpha", "  Alpha"])
+def test_scores_go_with_their_positives_where_one_stands_twice(first):
+    # The same answer twice, under two scores, and another one behind it.
+    positives = [
+        {"text": first, "score": 0.1},
+        {"id": "1", "text": "ALPHA", "score": 0.2},
+        {"text": "beta", "score": 0.3},
+    ]
+    rows = [row(part, part, positives=positives) for part in ("bm25", "dense")]
+    mixture = mix(from_object(rows), mode="union")
+    found = [(p["id"], p["text"], p["score"]) for p in only(mixture.rows)["positives"]]
+    assert found == [("1", "ALPHA", None), (None, "beta", 0.3)]
+    assert mixture.summary.scores == 1
+
+
 def test_id_and_text_come_from_one_entry():
     titled = {"source": "dense", "id": "7", "title": "Title", "text": "body", "score": 2.0, "scorer": "m"}
     bare = {"source": "bm25", "text": "title body", "score": 9.0, "scorer": "bm25"}

@@ -16,12 +16,12 @@ from eci.audit.running import audit
 from eci.datasets import ReadOptions, from_object, scanning
 from eci.datasets.rows import Rows
 from eci.datasets.scanning import portions
-from eci.directions import drawn_order
+from eci.directions import drawn_order, draws
 from eci.errors import OutputError
 from eci.lexical import WordCounter, words
 from eci.models.cache import clear
 from eci.models.hashing import HashingEncoder
-from eci.portions import Reader
+from eci.portions import Reader, row_keys
 from eci.resuming import Checkpoint
 from eci.rounds import Scorer
 from eci.scoring import score
@@ -113,6 +113,34 @@ def test_little_more_is_kept_than_is_to_be_held(monkeypatch):
     # Of a few rows of each batch there are no more batches than rows since those before were joined.
     assert max(map(len, kept)) <= 40 // 7 + 2 + 10
     assert min(map(min, kept)) > 0
+
+
+def test_rows_are_kept_with_their_draws_however_they_are_joined(monkeypatch):
+    monkeypatch.setattr(scanning, "PASSING", 3)
+    scan = scanning._Scan(5, 8)
+    rows = make_rows(300, {"bm25": 1})
+    # Some queries have rows here and there.
+    stream = from_object([*rows, *rows[::3]], ReadOptions(batch_rows=4))
+    for batch in stream:
+        scan.add(batch)
+        assert len(scan.kept) == len(scan._drawn)
+        for kept, drawn in zip(scan.kept, scan._drawn, strict=True):
+            assert draws(row_keys(kept), 5).tolist() == drawn.tolist()
+    assert len(scan.kept) > 2
+    scan.drop()
+    least = np.unique(draws([eci.examples.query_key(row["query_id"], "") for row in rows], 5))[:8]
+    assert sorted(set(np.concatenate(scan._drawn).tolist())) == least.tolist()
+
+
+def test_rows_that_are_few_queries_are_looked_at_ever_more_rarely(monkeypatch):
+    dropped, drop = [], scanning._Scan.drop
+    monkeypatch.setattr(scanning._Scan, "drop", lambda scan: (dropped.append(scan.rows), drop(scan)))
+    scan = scanning._Scan(0, 8)
+    for batch in from_object(make_rows(6, {"bm25": 1}) * 100, ReadOptions(batch_rows=4)):
+        scan.add(batch)
+    assert scan.whole
+    assert len(scan.kept) == 150
+    assert 10 < len(dropped) < 30
 
 
 def test_a_source_that_no_query_in_memory_has(rows):

@@ -162,7 +162,7 @@ def test_a_large_file_is_read_in_several_goes(tmp_path, monkeypatch):
     rows = read(rows_by_id(tmp_path, ["bm25", "dense"]), ReadOptions(batch_rows=7))
     told = [row for batch in rows for row in batch.to_pylist()]
     size = pa.RecordBatch.from_pylist(told, schema=ROWS).nbytes
-    sizes = {"given": None, "batch_rows": 80, "scattered": 8 * (size // 7), "bucket_bytes": size // 7}
+    sizes = {"given": None, "batch_rows": 80, "scattered": 8 * (size // 8), "bucket_bytes": size // 8}
     whole = through(told, tmp_path / "whole", **sizes)
     read_at_once, part = [], scattered._part
 

@@ -158,7 +158,7 @@ def filter_rows(
             return passes[-1].rows(found.batches(Counter()), done)
 
         kept = Rows("eci", rows.paths, selected, 1)
-        kept.size = found.queries or 0
+        kept.size = found.queries
         written = write(kept, final, settings.layout, progress=progress)
     last = passes[-1]
     return FilterResult(

@@ -56,8 +56,8 @@ def _said(rows: pa.RecordBatch) -> tuple[Integers, Floats, Integers]:
     np.minimum.at(least, key, score)
     np.maximum.at(most, key, score)
     own = _sources(rows).take(positives.rows[scored])
-    pairs = np.unique(np.stack([key[own.rows], own.values]), axis=1)
-    parts = np.bincount(pairs[0], minlength=len(distinct))
+    width = 1 + int(own.values.max(initial=0))
+    parts = np.bincount(np.unique(key[own.rows] * width + own.values) // width, minlength=len(distinct))
     return distinct, np.where(least == most, least, np.nan), parts
 
 

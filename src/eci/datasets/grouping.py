@@ -111,7 +111,7 @@ class Grouped:
     note : str, optional
         Says so, where the order of the queries changes.
     queries : int
-        How many there are; 0 where nobody knows.
+        How many there are.
     """
 
     pieces: Callable[[], Iterator[pa.Table]]
@@ -158,15 +158,20 @@ def grouped(
     corpus : callable, optional
         `Rows.corpus` of the rows: what they name by id is not written to temporary files.
     progress : Progress
-        Of the first pass.
+        Of the passes before the first batch comes out.
     """
     spread, done = Spread(), 0
     for batch in rows:
         spread.add(batch)
         done += len(batch)
         progress("rows read", done, 0)
-    pieces, note = together(rows, spread.scattered, folder, batch_rows, bucket_bytes, corpus)
-    return Grouped(pieces, note, spread.queries if spread.scattered is None else 0)
+
+    def told(written: int) -> None:
+        if written < done:
+            progress("rows brought together", written, done)
+
+    pieces, note = together(rows, spread.scattered, folder, batch_rows, bucket_bytes, corpus, told)
+    return Grouped(pieces, note, spread.queries)
 
 
 def _counting(batch: pa.RecordBatch, losses: Counter[str]) -> pa.RecordBatch:

@@ -68,6 +68,11 @@ def portions(
         yield Portions.of(held_, seed)
         return
     scattered, scan.spread = scan.spread.scattered, Spread()
+
+    def told(written: int) -> None:
+        if written < scan.rows:
+            progress("rows brought together", written, scan.rows)
+
     with temporary_folder("eci-rows") as work:
         yield Portions(
             held=held_,
@@ -76,7 +81,7 @@ def portions(
             seed=seed,
             rows=scan.rows,
             negatives=scan.negatives,
-            pieces=_Pieces(rows, scattered, work, corpus),
+            pieces=_Pieces(rows, scattered, work, corpus, told),
         )
 
 
@@ -84,9 +89,14 @@ class _Pieces:
     """Tables of whole queries, anew with every call; can be sent to another process of this machine."""
 
     def __init__(
-        self, rows: Iterable[pa.RecordBatch], scattered: int | None, folder: Path, corpus: Corpus | None
+        self,
+        rows: Iterable[pa.RecordBatch],
+        scattered: int | None,
+        folder: Path,
+        corpus: Corpus | None,
+        told: Callable[[int], None],
     ) -> None:
-        self._given, self._corpus = (rows, scattered, folder), corpus
+        self._given, self._corpus, self._told = (rows, scattered, folder), corpus, told
         self._brought: Callable[[], Iterator[pa.Table]] | None = None
 
     def __call__(self) -> Iterator[pa.Table]:
@@ -100,7 +110,7 @@ class _Pieces:
         # Rows are brought together when somebody asks for them: many do with those held.
         if self._brought is None:
             with told_if_full():
-                self._brought = together(*self._given, PASSING, corpus=self._corpus)[0]
+                self._brought = together(*self._given, PASSING, corpus=self._corpus, told=self._told)[0]
         return self._brought
 
 
@@ -118,7 +128,8 @@ class _Scan:
         self._drawn: list[NDArray[np.uint64]] = []
         self._all = Column(np.uint64)
         self._last = np.uint64(2**64 - 1)
-        self._size = 0
+        # Rows in `kept` after the last drop, and those since.
+        self._left = self._size = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         """The next rows."""
@@ -135,12 +146,12 @@ class _Scan:
             self._drawn.append(drawn[inside])
             self._size += int(inside.sum())
         # Rows of one query may be many: they are counted as queries when there may be too many of those.
-        if self._size > self._held // 4:
+        if self._size > max(self._held, self._left) // 4:
             self.drop()
 
     def drop(self) -> None:
         """Keep no more queries than are to be held."""
-        queries = np.unique(np.concatenate(self._drawn)) if self._drawn else np.empty(0)
+        queries = rising(np.concatenate(self._drawn)) if self._drawn else np.empty(0)
         if len(queries) > self._held:
             self._last, self.whole = queries[self._held - 1], False
             chosen = [drawn <= self._last for drawn in self._drawn]
@@ -152,7 +163,7 @@ class _Scan:
             self.kept = list(in_parts(left, PASSING))
             drawn = np.concatenate([drawn[inside] for drawn, inside in zip(self._drawn, chosen, strict=True)])
             self._drawn = np.split(drawn, np.cumsum([len(batch) for batch in self.kept])[:-1])
-        self._size = 0
+        self._left, self._size = sum(map(len, self.kept)), 0
 
     def draws(self) -> NDArray[np.uint64]:
         """Those of all queries, rising."""

@@ -46,20 +46,18 @@ class Spread:
     def add(self, batch: pa.RecordBatch) -> None:
         """The next rows."""
         self._size += batch.nbytes
-        if self._scattered:
-            return
         keys = hashes(keys_of(batch))
         starts = keys[np.flatnonzero(np.diff(keys, prepend=~keys[0]))]
         if starts[0] == self._last:
             starts = starts[1:]
         if len(starts):
             known, _ = self._seen.add(starts, np.zeros_like(starts))
-            self._scattered = bool(known.any()) or len(np.unique(starts)) < len(starts)
+            self._scattered |= bool(known.any()) or len(np.unique(starts)) < len(starts)
             self._last = starts[-1]
 
     @property
     def queries(self) -> int:
-        """How many queries there are, as far as rows of each stand together."""
+        """How many queries there are."""
         return len(self._seen)
 
     @property
@@ -75,6 +73,7 @@ def together(
     queries: int,
     bucket_bytes: int = BUCKET_BYTES,
     corpus: Corpus | None = None,
+    told: Callable[[int], None] = lambda _: None,
 ) -> tuple[Callable[[], Iterator[pa.Table]], str | None]:
     """Rows as they are, in tables that hold all rows of each of their queries; see `grouping.grouped`.
 
@@ -85,6 +84,8 @@ def together(
         What `Spread` found.
     queries : int
         In a table that comes out of temporary files.
+    told : callable, optional
+        Told how many rows are in temporary files, now and then.
 
     Returns
     -------
@@ -96,11 +97,11 @@ def together(
         return lambda: _in_passing(rows), None
     number = min(max(2, -(-scattered // bucket_bytes)), _MOST_BUCKETS, _openable())
     texts = _Texts(corpus)
-    buckets = _scatter(map(texts.without, rows), folder, number)
+    buckets = _scatter(map(texts.without, rows), folder, number, told)
 
     def pieces() -> Iterator[pa.Table]:
         for path, size in buckets.items():
-            parts = max(1, -(-size // bucket_bytes))
+            parts = max(1, round(size / bucket_bytes))
             for part in range(parts):
                 yield from map(texts.back, _cut(_part(path, number, part, parts), queries))
 
@@ -215,13 +216,15 @@ def _drawn(batch: pa.RecordBatch) -> NDArray[np.int64]:
     return np.fromiter((zlib.crc32(key.encode()) for key in keys), np.int64, len(keys))
 
 
-def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> dict[Path, int]:
+def _scatter(
+    rows: Iterable[pa.RecordBatch], folder: Path, number: int, told: Callable[[int], None]
+) -> dict[Path, int]:
     """Write each row into the file of its query's bucket, which depends on the query alone.
 
     Returns the files, each with about how many bytes its rows take in memory.
     """
     folder.mkdir(exist_ok=True)
-    sizes = np.zeros(number)
+    sizes, done = np.zeros(number), 0
     paths = [folder / f"bucket-{i}.arrow" for i in range(number)]
     packed = pa.ipc.IpcWriteOptions(compression="lz4")
     writers: list[Any] = []
@@ -237,6 +240,8 @@ def _scatter(rows: Iterable[pa.RecordBatch], folder: Path, number: int) -> dict[
             sizes += np.diff(bounds) * (ordered.nbytes / max(1, len(ordered)))
             for place in np.flatnonzero(np.diff(bounds)).tolist():
                 writers[place].write_batch(ordered.slice(bounds[place], bounds[place + 1] - bounds[place]))
+            done += len(batch)
+            told(done)
     finally:
         for opened in (*writers, *sinks):
             opened.close()
