@@ -341,7 +341,7 @@ def command(rows, folder, address, *options):
 
 def test_the_command_joins_a_cluster_and_ray_is_quiet(cluster, rows, tmp_path):
     done = command(rows, tmp_path, cluster, "--json")
-    output, lines = done.communicate(timeout=120)
+    output, lines = done.communicate(timeout=240)
     assert done.returncode == 0, lines
     found = json.loads(output)
     assert found["settings"]["ray"] == {"address": None, "workers": 2, "gpus": None}

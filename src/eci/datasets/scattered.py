@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows, where 500 files may be open
     resource = None  # type: ignore[assignment]
 
-BUCKET_BYTES = 64_000_000
+BUCKET_BYTES = 32_000_000
 # A process may have few files open, 1,024 on most machines. One with too much in it is read in several goes.
 _MOST_BUCKETS = 500
 # Rows that are sorted into buckets in one go: each piece of a file has a header of its own.
