@@ -138,7 +138,7 @@ def fix(
     with ExitStack() as stack:
         log = stack.enter_context(atomic_path(log_of(out)))
         work = stack.enter_context(temporary_folder("eci-audit"))
-        batches, _, _ = by_query(rows, work)
+        batches, _, _ = by_query(rows, work, progress)
         passes: list[_Pass] = []
 
         def mended(_: Any) -> Iterator[pa.RecordBatch]:

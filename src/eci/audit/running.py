@@ -79,7 +79,7 @@ def audit(
         # Opened first: a place that cannot be written to is told before the work.
         written = stack.enter_context(atomic_path(table)) if table else None
         work = stack.enter_context(temporary_folder("eci-audit"))
-        batches, note, merged = by_query(rows, work)
+        batches, note, merged = by_query(rows, work, progress)
         collector = Collector(encoder, work, settings.near_copy, known)
         stack.callback(collector.close)
         for done, batch in passing(batches):
@@ -136,7 +136,7 @@ def passing(batches: Batches) -> Iterator[tuple[int, pa.RecordBatch]]:
         yield done, batch
 
 
-def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:
+def by_query(rows: Rows, work: Path, progress: Progress) -> tuple[Batches, str | None, bool]:
     """One row a query where the layout has a row a negative, or there are several inputs; else as they are.
 
     Returns
@@ -149,6 +149,6 @@ def by_query(rows: Rows, work: Path) -> tuple[Batches, str | None, bool]:
     """
     if (rows.layout in LAYOUTS and LAYOUTS[rows.layout].flat) or rows.inputs > 1:
         with told_if_full():
-            found = grouped(rows, work / "rows", _BATCH_ROWS, corpus=rows.corpus)
+            found = grouped(rows, work / "rows", _BATCH_ROWS, corpus=rows.corpus, progress=progress)
         return found.batches, found.note, True
     return (lambda _: iter(rows)), None, False
