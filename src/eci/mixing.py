@@ -25,6 +25,8 @@ from eci.miners.hybrid import budget, concat, union
 from eci.ragged import Ragged
 from eci.types import Flags, Progress, silent
 
+# Queries that come out of temporary files at a time.
+_BATCH = 1024
 Mode: TypeAlias = Literal["union", "concat", "budget"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
@@ -165,10 +167,9 @@ def mix(
     settings = _Settings(
         mode, k, label, tuple(sources) if sources else None, tuple(shares) if shares else None
     )
-    options = reading or ReadOptions()
     if not isinstance(rows, Rows):
-        rows = read([rows] if isinstance(rows, str | Path) else rows, options)
-    return Mixture(rows, settings, options.batch_rows)
+        rows = read([rows] if isinstance(rows, str | Path) else rows, reading or ReadOptions())
+    return Mixture(rows, settings)
 
 
 class Mixture:
@@ -187,21 +188,19 @@ class Mixture:
         Told the rows read before the first comes out.
     """
 
-    def __init__(self, source: Rows, settings: _Settings, batch_rows: int) -> None:
+    def __init__(self, source: Rows, settings: _Settings) -> None:
         self.rows = Rows("eci", source.paths, self._batches, 1)
         self.summary = MixSummary()
         self.beside: Path | None = None
         self.progress: Progress = silent
-        self._source, self._settings, self._batch_rows = source, settings, batch_rows
+        self._source, self._settings = source, settings
 
     def _batches(self, journal: Journal) -> Iterator[pa.RecordBatch]:
         losses: Counter[str] = Counter()
         beside = self.beside
         with scratch_folder(beside) if beside else temporary_folder("eci-rows") as work:
             stream = Surveyed(self._source, self._settings.sources)
-            found = grouped(
-                stream, work, self._batch_rows, corpus=self._source.corpus, progress=self.progress
-            )
+            found = grouped(stream, work, _BATCH, corpus=self._source.corpus, progress=self.progress)
             self.rows.size = found.queries
             plan = _Plan.of(self._settings, stream.survey)
             tally = _Tally(len(plan.parts))
