@@ -390,3 +390,17 @@ def test_progress_tells_the_rows_done_of_all(tmp_path):
     ]
     assert told.pop("rows read") == [(8, 0), (16, 0), (24, 0), (30, 0)]
     assert {stage: calls[-1] for stage, calls in told.items()} == dict.fromkeys(told, (30, 30))
+
+
+def test_rows_that_are_brought_together_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("eci.datasets.scattered._SORTED", 8)
+    path, told = tmp_path / "rows.jsonl", []
+    lines = [{"query": f"q{n % 10}", "positive": "p", "negative": f"n{n}"} for n in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = read([path], ReadOptions(batch_rows=8))
+    found = audit(rows, CountingEncoder(), progress=lambda *call: told.append(call))
+    fix(rows, found.findings, tmp_path / "out.jsonl", "drop", progress=lambda *call: told.append(call))
+    assert [call for call in told if call[0] == "rows brought together"] == 2 * [
+        ("rows brought together", done, 20) for done in (8, 16)
+    ]
+    assert [call for call in told if call[0] == "rows mended"][-1] == ("rows mended", 10, 10)

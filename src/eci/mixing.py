@@ -185,7 +185,7 @@ class Mixture:
         The output beside which temporary files of a pass are, if rows of a query stand apart; they are
         in the system's place for them when None.
     progress : Progress
-        Told the rows read before the first comes out.
+        Told the rows read, and those brought together, before the first comes out.
     """
 
     def __init__(self, source: Rows, settings: _Settings) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from eci.datasets.columns import Documents
 from eci.datasets.identity import codes, hashes, keys_of
-from eci.ragged import Ragged
+from eci.ragged import Ragged, rising
 from eci.task import text_digests
 from eci.types import Floats, Integers
 
@@ -57,7 +57,7 @@ def _said(rows: pa.RecordBatch) -> tuple[Integers, Floats, Integers]:
     np.maximum.at(most, key, score)
     own = _sources(rows).take(positives.rows[scored])
     width = 1 + int(own.values.max(initial=0))
-    parts = np.bincount(np.unique(key[own.rows] * width + own.values) // width, minlength=len(distinct))
+    parts = np.bincount(rising(key[own.rows] * width + own.values) // width, minlength=len(distinct))
     return distinct, np.where(least == most, least, np.nan), parts
 
 
@@ -66,7 +66,7 @@ def _sources(batch: pa.RecordBatch) -> Ragged:
     negatives = Documents.of(batch.column("negatives"))
     source = codes(negatives.fields["source"])
     width = 1 + int(source.max(initial=0))
-    row, number = np.divmod(np.unique(negatives.rows * width + source), width)
+    row, number = np.divmod(rising(negatives.rows * width + source), width)
     return Ragged.from_lengths(number, np.bincount(row, minlength=len(batch)))
 
 
