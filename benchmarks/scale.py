@@ -25,10 +25,10 @@ from running import RESULTS, eci_command, in_turn, timed
 SIZES, NEGATIVES, DIMENSION, WORDS = (12_500, 25_000, 50_000), 20, 128, 60
 
 
-def write(folder: Path, rows: int) -> Path:
+def write(folder: Path, rows: int, words: int = WORDS) -> Path:
     """Rows as JSONL, and a folder of vectors beside them."""
     rng = np.random.default_rng(rows)
-    corpus = [f"document {at} {text}" for at, text in enumerate(words_of(rng, rows, WORDS))]
+    corpus = [f"document {at} {text}" for at, text in enumerate(words_of(rng, rows, words))]
     queries = [f"query {at} {text}" for at, text in enumerate(words_of(rng, rows, 10))]
     vectors = folder / "vectors"
     vectors.mkdir(parents=True)
