@@ -104,7 +104,7 @@ bench-all: bench demo  ## hours: those without a peer too, results under benchma
 	$(BIN)/python benchmarks/false_negatives.py scifact
 	$(BIN)/python benchmarks/false_negatives.py nfcorpus
 	$(BIN)/python benchmarks/cost.py
-	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/workers.py --again
 	$(BIN)/python benchmarks/audit.py fallback
 	$(BIN)/python benchmarks/audit.py planted
 	for name in nfcorpus cranfield scifact; do $(BIN)/python benchmarks/audit.py hidden $$name; done

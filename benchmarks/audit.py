@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import tempfile
 import time
@@ -43,6 +42,7 @@ from eci.miners.filters import Filters
 from eci.mining import MineSettings, mine
 from eci.models.loading import prepared_encoder
 from false_negatives import hide
+from running import beir_folder
 
 HERE = Path(__file__).parent
 RANKED = ("likely_false_negative", *DETECTORS, "near_positive")
@@ -53,7 +53,7 @@ STOP = frozenset(
 
 def mined(name: str, qrels: Path, work: Path, encoder: Any, k: int) -> dict[str, Path]:
     """BM25's and the encoder's first k documents that these judgements do not call relevant."""
-    folder = Path(os.environ["ECI_DATA"]) / name
+    folder = beir_folder(name)
     reading = ReadOptions(corpus=folder / "corpus.jsonl", queries=folder / "queries.jsonl")
     task = read_task((), reading, [qrels]).task
     found = {}
@@ -65,7 +65,7 @@ def mined(name: str, qrels: Path, work: Path, encoder: Any, k: int) -> dict[str,
 
 def judgements(name: str) -> Path:
     """Of the train queries, or of all where there is one set."""
-    folder = Path(os.environ["ECI_DATA"]) / name / "qrels"
+    folder = beir_folder(name) / "qrels"
     return next(path for path in (folder / "train.tsv", folder / "test.tsv") if path.exists())
 
 

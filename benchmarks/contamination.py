@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from eci.mining import MineSettings, mine
 from eci.models.loading import prepared_encoder
 from eci.results import ScoreResult
 from eci.settings import Settings
+from running import beir_folder
 
 RESULTS = Path(__file__).parent / "results"
 SHARES = (0, 10, 30, 60)
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("damage", choices=["known", "hidden", "style"])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    collection = Path(os.environ["ECI_DATA"]) / options.collection
+    collection = beir_folder(options.collection)
     if options.damage == "style":
         rows = restyled(collection, options.seed)
     else:

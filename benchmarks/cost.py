@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from running import beir_folder
 
 RESULT = Path(__file__).parent / "results" / "cost.json"
 K = 50
@@ -84,7 +85,7 @@ def main() -> None:
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     runs = kept.setdefault(str(options.sources), {}).setdefault("runs", [])
     with tempfile.TemporaryDirectory() as folder:
-        files = mined(Path(os.environ["ECI_DATA"]) / "scifact", Path(folder), options.sources)
+        files = mined(beir_folder("scifact"), Path(folder), options.sources)
         while len(runs) < options.runs:
             with tempfile.TemporaryDirectory() as cache:
                 out = subprocess.run(

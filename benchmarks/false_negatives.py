@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from eci.miners.random import RandomMiner
 from eci.miners.reranked import EncoderReranker, RerankMiner
 from eci.mining import MineSettings, mine
 from eci.models.loading import prepared_encoder, prepared_reranker
+from running import beir_folder
 
 HERE = Path(__file__).parent
 K = 10
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without", action="append", default=[], metavar="MINER", help="Leave a miner out.")
     options = parser.parse_args()
-    collection = Path(os.environ["ECI_DATA"]) / options.collection
+    collection = beir_folder(options.collection)
     table: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "kept.tsv"

@@ -139,6 +139,14 @@ def keep(path: Path, told: Any) -> None:
     written.replace(path)
 
 
+def beir_folder(name: str) -> Path:
+    """The folder of a BEIR collection."""
+    found = Path(os.environ.get("ECI_DATA", "")) / name
+    if not (found / "corpus.jsonl").is_file():
+        raise SystemExit(f"Set ECI_DATA to a folder that holds the BEIR collection {name}.")
+    return found
+
+
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     """Slope of the line through the logarithms: 1 where what is measured grows as the size does."""
     x, y = ([math.log(number) for number in side] for side in (sizes, values))

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from running import RESULTS, eci_command, keep, machine, medians, timed
+from running import RESULTS, beir_folder, eci_command, keep, machine, medians, timed
 
 
 def build_rows(collection: Path, out: Path, limit: int | None) -> dict[str, int]:
@@ -103,9 +102,7 @@ def main() -> None:
     if options.script:
         print(json.dumps(users_script(options.script)))
         return
-    collection = Path(os.environ.get("ECI_DATA", "")) / "scifact"
-    if not (collection / "corpus.jsonl").is_file():
-        raise SystemExit("Set ECI_DATA to a folder that holds the BEIR collection scifact.")
+    collection = beir_folder("scifact")
     name = "score.json" if options.queries is None else f"score-{options.queries}.json"
     result_file = options.result or RESULTS / name
     saved = json.loads(result_file.read_text()) if result_file.exists() else {"pairs": []}

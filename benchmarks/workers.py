@@ -1,6 +1,6 @@
 """`eci score` in one process and with two workers of Ray; and what each stage of it does in a second.
 
-    python benchmarks/workers.py      # benchmarks/results/workers.json; ECI_DATA=DIR for packing real texts
+    python benchmarks/workers.py --again   # results/workers.json; ECI_DATA=DIR: real texts are packed, too
 
 Texts of 200 words, about 1,000 characters; 20 negatives a row from 4 sources, as many documents as rows,
 vectors of 128 dimensions in a folder. Above 10,000 rows most queries pass by (docs/scale.md). Both are whole
@@ -17,16 +17,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 import scale
 from eci.datasets import from_object, read
 from eci.datasets.collection import document_texts_of
-from eci.datasets.scanning import portions
+from eci.datasets.scanning import HELD, portions
 from eci.distributed import _packed
 from eci.examples import Examples
 from eci.lexical import by_words
@@ -34,11 +36,18 @@ from eci.models.loading import prepared_encoder
 from eci.passing import PortionScorer
 from eci.portions import PASSING, Reader
 from eci.settings import Settings
+from eci.totals import Totals
 from running import RESULTS, eci_command, in_turn, keep, timed
 
 SIZES, SOURCES, WORKERS, WORDS = (20_000, 40_000), 4, 2, 200
-# Portions whose figures are added up: enough to take a second or two.
-_PORTIONS = 5
+# Times that a portion is scored: enough to take a second or two.
+_TIMES = 3
+
+
+def row(query: str, positive: str, negatives: list[str]) -> dict[str, Any]:
+    """A canonical row, whose negatives are of each source in turn."""
+    named = [{"source": f"source {at % SOURCES}", "text": text} for at, text in enumerate(negatives)]
+    return {"query": query, "positives": [{"text": positive}], "negatives": named}
 
 
 def write(folder: Path, rows: int) -> Path:
@@ -48,14 +57,9 @@ def write(folder: Path, rows: int) -> Path:
         (folder / "rows.jsonl").open(encoding="utf-8") as given,
         (folder / "sources.jsonl").open("w", encoding="utf-8") as file,
     ):
-        for row in map(json.loads, given):
-            negatives = [
-                {"source": f"source {at % SOURCES}", "text": text} for at, text in enumerate(row["neg"])
-            ]
-            positives = [{"text": text} for text in row["pos"]]
-            file.write(
-                json.dumps({"query": row["query"], "positives": positives, "negatives": negatives}) + "\n"
-            )
+        for read_row in map(json.loads, given):
+            made = row(read_row["query"], read_row["pos"][0], read_row["neg"])
+            file.write(json.dumps(made) + "\n")
     return folder
 
 
@@ -79,21 +83,30 @@ def stages(folder: Path) -> dict[str, float]:
         pieces = queries.pieces
         reading, _ = took(lambda: [None for _ in pieces()])
         counting, (reader, documents) = took(lambda: queries.reader(by_words))
-        packing, packed = took(lambda: [_packed(rows) for rows in passing])
-        # As a worker: it has no words of documents yet.
-        scorer = PortionScorer(encoder, Reader(reader.vocabulary), queries.sources, Settings())
-        adding, totals = took(lambda: [scorer(unpacked(portion)) for portion in packed[:_PORTIONS]])
-    return {
-        "bytes": size,
-        "documents": documents,
-        "draw_s": drawn,
-        "read_s": reading,
-        "words_s": counting - reading,
-        "pack_s": packing,
-        "packed_share": sum(map(len, packed)) / size,
-        "add_queries_per_s": sum(int(each.sizes.sum()) for each in totals) / adding,
-        "totals_kb_per_source": max(len(pickle.dumps(each)) for each in totals) / SOURCES / 1e3,
-    }
+        packing, packed = took(lambda: [(_packed(rows), sum(map(len, rows))) for rows in passing])
+        words = reader.vocabulary
+
+        def scored(portion: bytes) -> Totals:
+            # As by a worker that has met none of the documents.
+            scorer = PortionScorer(encoder, Reader(words), queries.sources, Settings())
+            return scorer(unpacked(portion))
+
+        new = _packed(list(from_object(distinct_rows(folder / "vectors"))))
+        adding, totals = took(lambda: [scored(new) for _ in range(_TIMES)])
+        largest, asked = max(packed, key=lambda portion: portion[1])
+        return {
+            "bytes": size,
+            "documents": documents,
+            "draw_s": drawn,
+            "read_s": reading,
+            "words_s": counting - reading,
+            "pack_s": packing,
+            "packed_share": sum(len(portion) for portion, _ in packed) / size,
+            "portion_queries": asked,
+            "add_queries_per_s": sum(int(each.sizes.sum()) for each in totals) / adding,
+            "totals_kb_per_source": len(pickle.dumps(scored(largest))) / SOURCES / 1e3,
+            "bytes_per_word": len(pickle.dumps((list(words.numbers), words.idf))) / len(words.numbers),
+        }
 
 
 def unpacked(portion: bytes) -> Examples:
@@ -102,19 +115,30 @@ def unpacked(portion: bytes) -> Examples:
         return Examples.from_batches(list(reader))
 
 
+def distinct_rows(vectors: Path) -> list[dict[str, Any]]:
+    """Rows of a folder's texts in which no document comes twice."""
+    queries, texts = (
+        pq.read_table(vectors / f"{name}.parquet").column("text").to_pylist()
+        for name in ("queries", "corpus")
+    )
+    size = 1 + scale.NEGATIVES
+    return [
+        row(queries[at], texts[size * at], texts[size * at + 1 : size * (at + 1)])
+        for at in range(len(texts) // size)
+    ]
+
+
 def packed_texts(collection: Path) -> float:
     """Bytes of a packed portion of real documents, for each byte of their texts."""
     texts = document_texts_of(collection)
     drawn = np.random.default_rng(0).integers(0, len(texts), size=(PASSING, 21)).tolist()
     rows = [
-        {
-            "query": f"query {number}",
-            "positives": [{"text": texts[positive]}],
-            "negatives": [{"source": "source", "text": texts[at]} for at in negatives],
-        }
+        row(f"query {number}", texts[positive], [texts[at] for at in negatives])
         for number, (positive, *negatives) in enumerate(drawn)
     ]
-    return len(_packed(list(from_object(rows)))) / sum(len(texts[at].encode()) for row in drawn for at in row)
+    return len(_packed(list(from_object(rows)))) / sum(
+        len(texts[at].encode()) for each in drawn for at in each
+    )
 
 
 def rates(medians: dict[str, Any]) -> dict[str, int]:
@@ -139,13 +163,20 @@ def rates(medians: dict[str, Any]) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="ROWS")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES, metavar="ROWS", help="two, above 10,000"
+    )
+    parser.add_argument("--again", action="store_true", help="measure what was measured before, too")
     parser.add_argument("--result", type=Path, default=RESULTS / "workers.json")
     parser.add_argument("--stages", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stages:
         print(json.dumps(stages(options.stages)))
         return
+    if len(set(options.sizes)) < 2 or min(options.sizes) <= HELD:
+        parser.error(f"--sizes: two or more, each above {HELD:,}")
+    if options.again:
+        options.result.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as work:
 
         def folder(rows: int) -> Path:
@@ -176,6 +207,7 @@ def main() -> None:
         if len(found) > 1:
             raise SystemExit(f"{size} rows: ECI is not the same in all runs: {sorted(found)}")
     state["rates"] = rates(state["medians"])
+    state["ray"] = version("ray")
     data = os.environ.get("ECI_DATA")
     if data:
         state["packed_share_of_scifact"] = round(packed_texts(Path(data) / "scifact"), 3)

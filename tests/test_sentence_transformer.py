@@ -172,6 +172,13 @@ def test_a_name_that_cannot_be_on_the_hub_is_refused():
         SentenceTransformerEncoder.load("no such model!")
 
 
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_an_empty_name_is_not_the_folder_of_the_process(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EncoderError, match=r"^The name of a model is empty\. Give a folder"):
+        SentenceTransformerEncoder.load(name)
+
+
 def test_no_hub_reachable_is_told_quickly(monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("[Errno -2] Name or service not known")

@@ -114,7 +114,7 @@ def _drop_output() -> None:
 
 def _interrupted(debug: bool) -> None:
     _say(
-        "Interrupted. Nothing half-done was left; cached vectors, shards and cells are kept.",
+        "Interrupted. Nothing half-done was left; finished vectors, candidates, decisions, cells are kept.",
         debug,
     )
     sys.exit(130)

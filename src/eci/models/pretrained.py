@@ -49,6 +49,9 @@ def load_named(name: str, kind: Kind, arguments: dict[str, Any]) -> Any:
     MissingDependency
         sentence-transformers is not installed.
     """
+    if not name.strip():
+        # A path would take it for the folder of the process.
+        raise EncoderError(f"The name of a model is empty. {kind.hint}")
     if Path(name).is_dir():
         return _load(name, kind, arguments)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import time
@@ -140,6 +141,8 @@ def prepared(
         callbacks=_callbacks(course),
     )
     card.widget = []
+    # sentence-transformers before 6.2 keeps it to itself, and all seeds have the same order of rows.
+    made.get_batch_sampler = functools.partial(made.get_batch_sampler, seed=training.seed)
     # It prints to stdout, which belongs to results.
     made.remove_callback(PrinterCallback)
     return made
