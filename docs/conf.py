@@ -11,6 +11,8 @@ author = "the authors of eci"
 version = release = version_of("eci")
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**", "benchmarks/**"]
+# benchmarks/README.md has the same tables.
+exclude_patterns = ["benchmarks/results/bench.md"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
 myst_heading_anchors = 4
