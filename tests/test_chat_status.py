@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -126,6 +128,16 @@ def test_an_empty_file_is_left_as_it_is(tmp_path, monkeypatch, capsys):
         journal_status(path)
     code, _, err = run_cli(monkeypatch, capsys, "generate", "status", str(path))
     assert (code, "is empty" in err, path.stat().st_size) == (1, True, 0)
+
+
+@pytest.mark.parametrize("column", ["since", "ended"])
+@pytest.mark.parametrize("time", [1e12, -1e12, 1e18, 1e300, "soon"])
+def test_a_time_that_is_none_is_damage(time, column, journal, monkeypatch, capsys):
+    with closing(sqlite3.connect(journal)) as opened, opened:
+        opened.execute(f"UPDATE {'answers' if column == 'ended' else 'batches'} SET {column} = ?", (time,))
+    code, _, err = run_cli(monkeypatch, capsys, "generate", "status", str(journal))
+    assert code == 1
+    assert f"{journal} is damaged" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such names")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import orjson
@@ -25,6 +25,7 @@ _WORDS = {
 }
 # Reasons that are told.
 _MOST = 10
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -149,4 +150,5 @@ def _reasons(found: Status) -> dict[str, int]:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    # Not fromtimestamp, which leaves it to the system what error is told of a time that is none.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")
