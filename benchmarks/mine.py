@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from running import RESULTS, keep, machine, surroundings
+from running import RESULTS, called_with, keep, machine, surroundings
 
 RESULT = RESULTS / "mine.json"
 DIMENSION = 384
@@ -313,7 +313,7 @@ def one_pair(
         same = all(sample == samples["theirs"] for sample in samples.values())
         state.setdefault("same_negatives", {})[f"{size} documents, {count} queries"] = same
     state["medians"] = {name: summary(own) for name, own in state["runs"].items()}
-    state["command"] = " ".join(["python", *sys.argv])
+    state["command"] = called_with()
     state["machine"] = machine()
     keep(result, state)
 

@@ -119,8 +119,7 @@ def in_turn(
                     name: {label: medians(found) for label, found in each.items()}
                     for name, each in runs.items()
                 }
-                command = " ".join(["python", *sys.argv]).replace(f"{RESULTS.parents[1]}{os.sep}", "")
-                state |= {"command": command, "machine": machine()}
+                state |= {"command": called_with(), "machine": machine()}
                 keep(result, state)
     return state
 
@@ -137,6 +136,11 @@ def keep(path: Path, told: Any) -> None:
     written = path.with_name(f".{path.name}.tmp")
     written.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     written.replace(path)
+
+
+def called_with() -> str:
+    """What this process was called with, as from the folder of the repository."""
+    return " ".join(["python", *sys.argv]).replace(f"{RESULTS.parents[1]}{os.sep}", "")
 
 
 def beir_folder(name: str) -> Path:

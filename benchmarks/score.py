@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from running import RESULTS, beir_folder, eci_command, keep, machine, medians, timed
+from running import RESULTS, beir_folder, called_with, eci_command, keep, machine, medians, timed
 
 
 def build_rows(collection: Path, out: Path, limit: int | None) -> dict[str, int]:
@@ -112,7 +112,7 @@ def main() -> None:
         while len(saved["pairs"]) < options.pairs:
             saved["pairs"].append(one_pair(rows, Path(folder)))
             saved = {
-                "command": " ".join(["python", *sys.argv]),
+                "command": called_with(),
                 **describe(counts, saved["pairs"]),
             }
             keep(result_file, saved)
