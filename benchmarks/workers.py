@@ -29,7 +29,7 @@ import scale
 from eci.datasets import from_object, read
 from eci.datasets.collection import document_texts_of
 from eci.datasets.scanning import HELD, portions
-from eci.distributed import _packed
+from eci.distributed import packed
 from eci.examples import Examples
 from eci.lexical import by_words
 from eci.models.loading import prepared_encoder
@@ -37,7 +37,7 @@ from eci.passing import PortionScorer
 from eci.portions import PASSING, Reader
 from eci.settings import Settings
 from eci.totals import Totals
-from running import RESULTS, eci_command, in_turn, keep, timed
+from running import RESULTS, beir_folder, eci_command, in_turn, keep, timed
 
 SIZES, SOURCES, WORKERS, WORDS = (20_000, 40_000), 4, 2, 200
 # Times that a portion is scored: enough to take a second or two.
@@ -83,7 +83,7 @@ def stages(folder: Path) -> dict[str, float]:
         pieces = queries.pieces
         reading, _ = took(lambda: [None for _ in pieces()])
         counting, (reader, documents) = took(lambda: queries.reader(by_words))
-        packing, packed = took(lambda: [(_packed(rows), sum(map(len, rows))) for rows in passing])
+        packing, sent = took(lambda: [(packed(rows), sum(map(len, rows))) for rows in passing])
         words = reader.vocabulary
 
         def scored(portion: bytes) -> Totals:
@@ -91,9 +91,9 @@ def stages(folder: Path) -> dict[str, float]:
             scorer = PortionScorer(encoder, Reader(words), queries.sources, Settings())
             return scorer(unpacked(portion))
 
-        new = _packed(list(from_object(distinct_rows(folder / "vectors"))))
+        new = packed(list(from_object(distinct_rows(folder / "vectors"))))
         adding, totals = took(lambda: [scored(new) for _ in range(_TIMES)])
-        largest, asked = max(packed, key=lambda portion: portion[1])
+        largest, asked = max(sent, key=lambda portion: portion[1])
         return {
             "bytes": size,
             "documents": documents,
@@ -101,7 +101,7 @@ def stages(folder: Path) -> dict[str, float]:
             "read_s": reading,
             "words_s": counting - reading,
             "pack_s": packing,
-            "packed_share": sum(len(portion) for portion, _ in packed) / size,
+            "packed_share": sum(len(portion) for portion, _ in sent) / size,
             "portion_queries": asked,
             "add_queries_per_s": sum(int(each.sizes.sum()) for each in totals) / adding,
             "totals_kb_per_source": len(pickle.dumps(scored(largest))) / SOURCES / 1e3,
@@ -136,7 +136,7 @@ def packed_texts(collection: Path) -> float:
         row(f"query {number}", texts[positive], [texts[at] for at in negatives])
         for number, (positive, *negatives) in enumerate(drawn)
     ]
-    return len(_packed(list(from_object(rows)))) / sum(
+    return len(packed(list(from_object(rows)))) / sum(
         len(texts[at].encode()) for each in drawn for at in each
     )
 
@@ -175,6 +175,7 @@ def main() -> None:
         return
     if len(set(options.sizes)) < 2 or min(options.sizes) <= HELD:
         parser.error(f"--sizes: two or more, each above {HELD:,}")
+    scifact = beir_folder("scifact") if "ECI_DATA" in os.environ else None
     if options.again:
         options.result.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as work:
@@ -208,9 +209,8 @@ def main() -> None:
             raise SystemExit(f"{size} rows: ECI is not the same in all runs: {sorted(found)}")
     state["rates"] = rates(state["medians"])
     state["ray"] = version("ray")
-    data = os.environ.get("ECI_DATA")
-    if data:
-        state["packed_share_of_scifact"] = round(packed_texts(Path(data) / "scifact"), 3)
+    if scifact:
+        state["packed_share_of_scifact"] = round(packed_texts(scifact), 3)
     keep(options.result, state)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 from eci.directions import drawn_order
 from eci.errors import DataError, EciError, MissingDependency, OutputError
 from eci.models.pretrained import digest_weights
+from eci.training import trainer
 from eci.training.checkpoints import Checkpoints, Figures
 from eci.training.finetune import Run, Stopping, Training, finetune
 from eci.training.rows import Drawing, TrainingRows
@@ -236,6 +238,14 @@ def test_the_seed_orders_the_same_rows_otherwise_and_drops_others_out(examples, 
     # Without dropout nothing but the order can differ.
     assert weights(1, 0.0, 8) == weights(1, 0.0, 8) != weights(2, 0.0, 8)
     assert weights(1, 0.1, 8) != weights(2, 0.1, 8)
+
+
+def test_batches_are_drawn_by_the_seed_where_the_trainer_does_not_hand_it_on(examples, tmp_path):
+    drawn, training = TrainingRows.of(examples, {"bm25": 2}, Drawing()), replace(FAST, seed=7)
+    made = trainer.prepared(tiny_bert(), examples, drawn, training, trainer.Course(Run()), tmp_path)
+    # As sentence-transformers before 6.2 asks for it.
+    asked = made.get_batch_sampler(made.train_dataset, batch_size=8, drop_last=False)
+    assert asked.seed == 7
 
 
 def test_warmup_changes_the_weights_as_its_share_does(examples, tmp_path):

@@ -188,7 +188,7 @@ class _Reading:
         number = 0
         try:
             for number, rows in enumerate(self.passing):
-                yield _row(number, rows=b"" if number < self.skipped else _packed(rows))
+                yield _row(number, rows=b"" if number < self.skipped else packed(rows))
         except Exception as failure:  # noqa: BLE001
             yield _row(number, error=told(failure))
 
@@ -265,13 +265,14 @@ def _row(number: int, rows: bytes = b"", error: bytes = b"") -> pa.Table:
     return pa.table([[number], [rows], [error]], schema=_PORTION)
 
 
-def _packed(rows: list[pa.RecordBatch]) -> bytes:
+def packed(rows: list[pa.RecordBatch]) -> bytes:
+    """Canonical rows as an Arrow stream, compressed by LZ4."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows[0].schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         for batch in rows:
             writer.write_batch(batch)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
+    made: bytes = sink.getvalue().to_pybytes()
+    return made
 
 
 def _given_up(error: Exception) -> str:

@@ -141,7 +141,7 @@ def prepared(
         callbacks=_callbacks(course),
     )
     card.widget = []
-    # sentence-transformers before 6.2 keeps it to itself, and all seeds have the same order of rows.
+    # sentence-transformers before 6.2 does not hand the seed on: all seeds had one order of rows.
     made.get_batch_sampler = functools.partial(made.get_batch_sampler, seed=training.seed)
     # It prints to stdout, which belongs to results.
     made.remove_callback(PrinterCallback)
